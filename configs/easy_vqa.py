@@ -1,0 +1,43 @@
+"""Visual questions on easy-VQA (github.com/vzhou842/easy-VQA), read as JSONL: one coloured shape, 13 answers.
+
+The folder holds train.jsonl, test.jsonl and images.tar or images/, as the README's "Your own images and text" says.
+
+Command: vlfusion train --config=configs/easy_vqa.py --config.data.path=FOLDER
+"""
+
+from vlfusion_jax.config.schema import default_config
+
+
+def get_config(arg: str = ""):
+    """The run; `arg` is not used."""
+    del arg
+    config = default_config()
+    config.name = "easy_vqa"
+    config.model.kind = "single_stream"
+    config.model.width = 128
+    config.model.heads = 4
+    config.model.mlp_width = 256
+    config.model.layers = 3
+    config.model.image_tokens = "conv"
+    config.model.conv_channels = (32, 64, 96, 128)
+
+    config.data.source = "jsonl"
+    config.data.train_split = "train"
+    config.data.eval_split = "test"
+    config.data.image_size = (64, 64)
+    config.data.question_length = 16
+    config.data.questions_per_image = 8
+    config.data.flip = True
+    config.data.shift = 4
+
+    config.tasks.vqa.weight = 1.0
+    config.tasks.vqa.loss = "ce"
+
+    config.optim.lr = 1e-3
+    config.optim.warmup_steps = 100
+    config.train.steps = 1500
+    config.train.batch_size = 32
+    config.train.log_every = 20
+    config.eval.batch_size = 50
+    config.checkpoint.every = 500
+    return config

@@ -1,0 +1,46 @@
+"""Pretraining with masked words and image-text matching on captioned emoji, read as JSONL: 3,320 images, no questions.
+
+The folder holds train.jsonl, val.jsonl and images.tar or images/, as the README's "Your own images and text" says.
+
+Command: vlfusion train --config=configs/noto_emoji.py --config.data.path=FOLDER
+"""
+
+from vlfusion_jax.config.schema import default_config
+
+
+def get_config(arg: str = ""):
+    """The run; `arg` is not used."""
+    del arg
+    config = default_config()
+    config.name = "noto_emoji"
+    config.model.kind = "single_stream"
+    config.model.width = 128
+    config.model.heads = 4
+    config.model.mlp_width = 512
+    config.model.layers = 4
+    config.model.dropout = 0.1
+    config.model.image_tokens = "conv"
+    config.model.conv_channels = (32, 64, 96, 128)
+
+    config.data.source = "jsonl"
+    config.data.train_split = "train"
+    config.data.eval_split = "val"
+    config.data.image_size = (72, 72)
+    config.data.caption_length = 24
+    config.data.vocab_size = 2048
+    config.data.flip = True
+    config.data.shift = 3
+
+    config.tasks.vqa.weight = 0.0
+    config.tasks.mlm.weight = 1.0
+    config.tasks.itm.weight = 1.0
+
+    config.optim.lr = 1e-3
+    config.optim.warmup_steps = 200
+    config.optim.weight_decay = 0.05
+    config.train.steps = 3000
+    config.train.batch_size = 128
+    config.train.log_every = 20
+    config.eval.batch_size = 106
+    config.checkpoint.every = 1000
+    return config

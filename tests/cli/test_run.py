@@ -1,0 +1,66 @@
+"""From `vlfusion train` to `vlfusion predict`, as a user would, on a small set of one's own images."""
+
+import json
+
+import pytest
+
+from vlfusion_jax.cli.main import main
+
+
+@pytest.fixture
+def flags(folder):
+    return [
+        "--config=configs/tiny.py",
+        "--config.data.source=jsonl",
+        f"--config.data.path={folder}",
+        "--config.optim.warmup_steps=1",
+        "--config.train.steps=3",
+    ]
+
+
+def test_train_evaluate_predict(folder, flags, tmp_path, capsys):
+    workdir = tmp_path / "run"
+    assert main(["train", *flags, f"--workdir={workdir}"]) == 0
+    trained = capsys.readouterr()
+    assert "accuracy_yes_no" in trained.out
+    assert "question only" in trained.out
+    made = {path.name for path in workdir.iterdir()}
+    assert made == {"config.json", "checkpoints", "metrics.jsonl", "tensorboard", "curves.png", "answers.png"}
+    lines = (workdir / "metrics.jsonl").read_text()
+
+    assert main(["train", *flags, f"--workdir={workdir}"]) == 0
+    again = capsys.readouterr()
+    assert "already trained to step 3" in again.err
+    assert (workdir / "metrics.jsonl").read_text() == lines
+
+    assert main(["evaluate", f"--workdir={workdir}", "--json"]) == 0
+    *table, last = capsys.readouterr().out.splitlines()
+    metrics = json.loads(last)
+    # Six questions, three of them yes; of the other three, asked in the same words, the best answer gets one right.
+    assert metrics["accuracy_blind"] == pytest.approx(4 / 6)
+    assert metrics["accuracy_blind_color"] == pytest.approx(1 / 3)
+    shown = dict(line.split()[:2] for line in table if line.startswith("accuracy"))
+    assert float(shown["accuracy"]) == pytest.approx(100 * metrics["accuracy"], abs=0.06)
+    assert trained.out.startswith("\n".join(table))
+
+    image = folder / "images" / "red.png"
+    question = "--question=which color is it"
+    assert main(["predict", f"--workdir={workdir}", f"--image={image}", question, "--top=2", "--json"]) == 0
+    first, second = json.loads(capsys.readouterr().out)
+    assert first["text"] in ("yes", "red", "green", "blue")
+    assert 1 >= first["probability"] >= second["probability"] >= 0
+
+
+def test_other_data_in_the_place_of_the_old_is_refused(folder, flags, tmp_path, capsys):
+    workdir = tmp_path / "run"
+    assert main(["train", *flags, f"--workdir={workdir}"]) == 0
+    before = {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()}
+    text = (folder / "train.jsonl").read_text()
+    (folder / "train.jsonl").write_text(text.replace('"answer": "red"', '"answer": "crimson"'))
+    capsys.readouterr()
+    assert main(["train", *flags, f"--workdir={workdir}"]) == 2
+    err = capsys.readouterr().err
+    assert "the vocabulary does not match checkpoint 3" in err
+    assert "its answers is 'green' there and 'crimson' here" in err
+    assert err.count("\n") == 1
+    assert {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()} == before

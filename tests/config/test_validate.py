@@ -1,0 +1,77 @@
+"""What a config must satisfy before any device is touched; each message names the key."""
+
+import pytest
+
+from vlfusion_jax.config.load import load_config, shipped_configs
+from vlfusion_jax.config.validate import validate
+from vlfusion_jax.core.errors import UserError
+
+
+def changed(**values):
+    config = load_config("configs/tiny.py")
+    for key, value in values.items():
+        with config.ignore_type():
+            config.update_from_flattened_dict({key.replace("__", "."): value})
+    return config
+
+
+@pytest.mark.parametrize("name", [*shipped_configs(), "configs/tiny.py:two_stream"])
+def test_shipped_configs_are_valid(name):
+    config = load_config(name)
+    if config.data.source == "jsonl":
+        config.data.path = "somewhere"
+    validate(config)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"model__kind": "two_streams"}, "model.kind is 'two_streams'.*Did you mean 'two_stream'"),
+        ({"data__source": "sort_of_clever"}, "data.source is .*Did you mean 'sort_of_clevr'"),
+        ({"precision__compute": "bf16"}, "precision.compute.*float32, bfloat16"),
+        ({"optim__schedule": "cosin"}, "optim.schedule.*Did you mean 'cosine'"),
+        ({"model__width": 33}, "model.width 33 does not divide by model.heads 2"),
+        ({"model__patch_size": 16}, r"data.image_size \(75, 75\) does not divide by model.patch_size 16"),
+        ({"model__layers": 0}, "model.layers is 0"),
+        ({"model__kind": "two_stream", "model__cross_layers": 0}, "model.cross_layers is 0"),
+        ({"model__dropout": 1.0}, "model.dropout is 1.0; it must be at least 0 and below 1"),
+        ({"model__conv_channels": ()}, "model.conv_channels"),
+        ({"model__conv_channels": (32, 1.5)}, "model.conv_channels"),
+        ({"data__image_size": (75,)}, "data.image_size.*tuple of 2 whole numbers"),
+        ({"data__question_length": 2}, "data.question_length is 2; it must be at least 3"),
+        ({"data__vocab_size": 3}, "data.vocab_size is 3"),
+        ({"data__source": "jsonl"}, "data.path is empty; set --config.data.path"),
+        ({"data__shift": 75}, "data.shift 75 moves the whole image out"),
+        ({"data__eval_split": ""}, "data.eval_split"),
+        ({"data__fields__image": ""}, "data.fields.image"),
+        ({"train__batch_size": 0}, "train.batch_size is 0; it must be greater than 0"),
+        ({"train__micro_batches": 3}, "train.batch_size 8 does not divide by train.micro_batches 3"),
+        ({"train__steps": -1}, "train.steps is -1"),
+        ({"seed": -1}, "seed is -1; it must not be negative"),
+        ({"optim__warmup_steps": 21}, "optim.warmup_steps 21 is more than train.steps 20"),
+        ({"optim__final_lr": 1.0}, "optim.final_lr 1.0 is above optim.lr"),
+        ({"optim__lr": float("nan")}, "optim.lr is nan"),
+        ({"optim__b2": 1.0}, "optim.b2 is 1.0"),
+        ({"optim__freeze": ("(",)}, r"optim.freeze holds '\('"),
+        ({"tasks__mlm__rate": 0.0}, "tasks.mlm.rate is 0.0"),
+        ({"tasks__vqa__weight": -1.0}, "tasks.vqa.weight is -1.0"),
+        (
+            {"tasks__vqa__weight": 0.0, "tasks__mlm__weight": 0.0, "tasks__itm__weight": 0.0},
+            "no task is on: set one of tasks.mlm.weight, tasks.itm.weight, tasks.vqa.weight",
+        ),
+        ({"tasks__itm__schedule": ((5, 1.0), (5, 0.0))}, "tasks.itm.schedule.*increase"),
+        ({"tasks__itm__schedule": (5, 1.0)}, "tasks.itm.schedule.*tuple of points"),
+        ({"tasks__itm__schedule": ((0, -1.0),)}, "tasks.itm.schedule.*no negative"),
+        ({"name": "a/b"}, "name is 'a/b'"),
+    ],
+)
+def test_refused(values, message):
+    with pytest.raises(UserError, match=message) as raised:
+        validate(changed(**values))
+    assert "\n" not in str(raised.value)
+
+
+def test_what_does_not_apply_is_not_checked():
+    validate(changed(model__image_tokens="conv", model__patch_size=16))
+    validate(changed(model__kind="two_stream", model__layers=0, model__text_layers=0, model__image_layers=0))
+    validate(changed(tasks__itm__schedule=((0, 0.0), (10, 1.0))))

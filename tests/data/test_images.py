@@ -1,0 +1,122 @@
+"""Decoding, fitting to the canvas, and augmentation, against pixels worked out by hand."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vlfusion_jax.core.errors import UserError
+from vlfusion_jax.data.images import augment, decode_image, fit, names_sides
+
+
+def encoded(image: Image.Image, **options) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", **options)
+    return buffer.getvalue()
+
+
+def test_png_pixels_survive():
+    pixels = np.random.default_rng(0).integers(256, size=(5, 7, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(decode_image(encoded(Image.fromarray(pixels)), "x"), pixels)
+
+
+def test_grey_becomes_rgb():
+    grey = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    np.testing.assert_array_equal(decode_image(encoded(Image.fromarray(grey)), "x"), grey[..., None].repeat(3, -1))
+
+
+def test_transparency_is_laid_on_white():
+    rgba = np.zeros((1, 3, 4), np.uint8)
+    rgba[0, :, 0] = 200
+    rgba[0, :, 3] = (0, 255, 51)  # 51 / 255 = 0.2
+    np.testing.assert_array_equal(
+        decode_image(encoded(Image.fromarray(rgba)), "x")[0], [[255, 255, 255], [200, 0, 0], [244, 204, 204]]
+    )
+    palette = Image.new("P", (2, 1))
+    palette.putpalette([10, 20, 30, 40, 50, 60])
+    palette.putdata([0, 1])
+    np.testing.assert_array_equal(
+        decode_image(encoded(palette, transparency=0), "x")[0], [[255, 255, 255], [40, 50, 60]]
+    )
+
+
+def test_orientation_tag_is_followed():
+    pixels = np.random.default_rng(0).integers(256, size=(2, 3, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn a quarter clockwise to be upright
+    data = encoded(Image.fromarray(pixels), exif=exif)
+    np.testing.assert_array_equal(decode_image(data, "x"), np.rot90(pixels, -1))
+
+
+@pytest.mark.parametrize("damage", [lambda b: b"", lambda b: b[: len(b) // 2], lambda b: b"text" * 50, lambda b: b[:8]])
+def test_damaged_image_is_named(damage, png):
+    with pytest.raises(UserError, match=r"image 'folder/cat.png' cannot be decoded"):
+        decode_image(damage(png(20, 20)), "folder/cat.png")
+
+
+def test_flipped_byte_in_the_pixels_is_noticed(png):
+    data = bytearray(png(20, 20))
+    data[len(data) // 2] ^= 0xFF
+    with pytest.raises(UserError, match=r"cat.png"):
+        decode_image(bytes(data), "cat.png")
+
+
+@pytest.mark.parametrize(
+    ("size", "canvas", "expected"),
+    [
+        ((8, 8), (8, 8), (8, 8)),
+        ((8, 4), (8, 8), (8, 4)),
+        ((4, 8), (12, 8), (4, 8)),
+        ((4, 2), (8, 8), (8, 4)),
+        ((64, 16), (8, 8), (8, 2)),
+        ((16, 64), (8, 32), (8, 32)),
+        ((1, 100), (8, 8), (1, 8)),
+    ],
+)
+def test_fit_keeps_the_aspect_and_marks_padding(size, canvas, expected):
+    image = np.full((*size, 3), 77, np.uint8)
+    pixels, mask = fit(image, canvas)
+    assert pixels.shape == (*canvas, 3)
+    assert (pixels.dtype, mask.dtype) == (np.uint8, np.uint8)
+    real = np.zeros(canvas, np.uint8)
+    real[: expected[0], : expected[1]] = 1
+    np.testing.assert_array_equal(mask, real)
+    np.testing.assert_array_equal(pixels, 77 * real[..., None].repeat(3, -1))
+
+
+def test_what_fits_is_not_resampled():
+    image = np.random.default_rng(0).integers(256, size=(8, 5, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(fit(image, (8, 9))[0][:, :5], image)
+
+
+def test_flip_is_a_mirror_half_of_the_time():
+    image = np.random.default_rng(0).integers(256, size=(4, 6, 3), dtype=np.uint8)
+    rng = np.random.default_rng(1)
+    results = [augment(image, rng, flip=True, shift=0) for _ in range(1000)]
+    mirrored = [np.array_equal(result, image[:, ::-1]) for result in results]
+    assert all(m or np.array_equal(result, image) for m, result in zip(mirrored, results, strict=True))
+    assert 420 < sum(mirrored) < 580  # five standard deviations
+    np.testing.assert_array_equal(augment(image, rng, flip=False, shift=0), image)
+
+
+def test_shift_moves_by_every_offset_and_repeats_the_edge():
+    image = np.random.default_rng(0).integers(256, size=(6, 6, 3), dtype=np.uint8)
+    rng = np.random.default_rng(1)
+    seen = set()
+    for _ in range(400):
+        moved = augment(image, rng, flip=False, shift=2)
+        (offset,) = [
+            (dy, dx)
+            for dy in range(-2, 3)
+            for dx in range(-2, 3)
+            if np.array_equal(moved, image[np.clip(np.arange(6) + dy, 0, 5)][:, np.clip(np.arange(6) + dx, 0, 5)])
+        ]
+        seen.add(offset)
+    assert len(seen) == 25
+
+
+def test_sides_are_words():
+    assert names_sides(["a cat", "on the Left?"])
+    assert names_sides(["right"])
+    assert not names_sides(["a leftover", "bright", "top"])

@@ -1,0 +1,28 @@
+from vlfusion_jax.evals.table import format_table
+
+
+def test_everything_beside_everything():
+    metrics = {"vqa_loss": 0.123456, "itm_accuracy": 0.9, "accuracy_relational": 0.8512, "accuracy": 0.91}
+    blind = {"accuracy_blind": 0.5, "accuracy_blind_relational": 0.55}
+    published = {
+        "cnn_mlp": {"accuracy_relational": 0.63, "source": "Santoro et al. 2017"},
+        "relation_network": {"accuracy_relational": 0.94, "accuracy_other": 0.5},
+    }
+    assert format_table(metrics, blind, published).splitlines() == [
+        "                     this run  question only  cnn mlp  relation network",
+        "-------------------  --------  -------------  -------  ----------------",
+        "accuracy               91.0 %         50.0 %",
+        "accuracy_other                                                   50.0 %",
+        "accuracy_relational    85.1 %         55.0 %   63.0 %            94.0 %",
+        "itm_accuracy           90.0 %",
+        "vqa_loss               0.1235",
+        "cnn mlp: Santoro et al. 2017",
+    ]
+
+
+def test_columns_without_figures_are_left_out():
+    assert format_table({"mlm_accuracy": 0.25}, {}, {}).splitlines() == [
+        "              this run",
+        "------------  --------",
+        "mlm_accuracy    25.0 %",
+    ]

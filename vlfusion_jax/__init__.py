@@ -1,0 +1,1 @@
+"""Vision-language fusion Transformers in JAX."""

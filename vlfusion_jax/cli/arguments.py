@@ -1,0 +1,89 @@
+"""Reading a subcommand's arguments: its absl flags, its config, its overrides."""
+
+from collections.abc import Callable
+
+from absl import flags
+from ml_collections import ConfigDict
+
+from vlfusion_jax.config.keys import nearest
+from vlfusion_jax.config.load import load_config, shipped_configs
+from vlfusion_jax.config.overrides import apply_overrides, is_override
+from vlfusion_jax.config.validate import validate
+from vlfusion_jax.core.errors import UserError
+
+
+def define_config_flag(values: flags.FlagValues) -> None:
+    """Add --config; its overrides need no definition."""
+    flags.DEFINE_string(
+        "config",
+        "",
+        "FILE.py[:ARG]; change a key with --config.KEY=VALUE, such as --config.optim.lr=3e-4",
+        flag_values=values,
+    )
+
+
+def parse(values: flags.FlagValues, arguments: list[str]) -> list[str]:
+    """Set `values` from the arguments and return the words that are no flags.
+
+    Raises:
+      UserError: an unknown flag (with the nearest name) or a value of the wrong type.
+    """
+    return _no_flags_left(values, _known(values, arguments))
+
+
+def parse_with_config(values: flags.FlagValues, arguments: list[str]) -> ConfigDict:
+    """Set `values` from the arguments and return the config that --config names, overridden and validated.
+
+    Raises:
+      UserError: as `parse`, and for whatever is wrong with the config or left on the command line.
+    """
+
+    def named_config() -> ConfigDict:
+        if not values.config:
+            raise UserError(f"--config is missing. Shipped configs: {', '.join(shipped_configs())}.")
+        return load_config(values.config)
+
+    return parse_over_config(values, arguments, named_config)
+
+
+def parse_over_config(values: flags.FlagValues, arguments: list[str], load: Callable[[], ConfigDict]) -> ConfigDict:
+    """Set `values` from the arguments, then return the config that `load` gives, overridden and validated.
+
+    Raises:
+      UserError: as `parse`, whatever `load` raises, and for what is wrong with the config.
+    """
+    rest = _known(values, arguments)
+    _no_flags_left(values, [argument for argument in rest if not is_override(argument)])
+    config, rest = apply_overrides(load(), rest)
+    no_more_words(rest)
+    validate(config)
+    return config
+
+
+def no_more_words(words: list[str]) -> None:
+    """Raise UserError when words are left that no flag takes."""
+    if words:
+        raise UserError(f"unexpected argument {words[0]!r}; flags are written --name=value.")
+
+
+def help_text(doc: str, values: flags.FlagValues) -> str:
+    """A module's docstring followed by its flags."""
+    own = sorted((flag for flag in values._flags().values() if flag.help), key=lambda flag: flag.name)
+    lines = [f"  --{flag.name}  {flag.help}" for flag in own]
+    return f"{doc.strip()}\n\nFlags:\n" + "\n".join(lines)
+
+
+def _known(values: flags.FlagValues, arguments: list[str]) -> list[str]:
+    values.set_gnu_getopt(True)
+    try:
+        return values(["vlfusion", *arguments], known_only=True)[1:]
+    except flags.Error as error:
+        raise UserError(" ".join(str(error).split())) from error
+
+
+def _no_flags_left(values: flags.FlagValues, rest: list[str]) -> list[str]:
+    for argument in rest:
+        if argument.startswith("-"):
+            name = argument.lstrip("-").partition("=")[0]
+            raise UserError(f"unknown flag --{name}.{nearest(name, list(values))}")
+    return rest

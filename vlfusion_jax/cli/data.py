@@ -1,0 +1,98 @@
+"""vlfusion data sort_of_clevr [--data_dir=DIR]      builds the data set of the quickstart
+vlfusion data check --config=FILE.py[:ARG] [--config.KEY=VALUE ...]      reads all of a run's data
+
+check opens every split the run uses, decodes every image, and prints what there is: images, captions, questions, kinds,
+answers, and the share of texts that the configured lengths cut.
+"""
+
+from collections import Counter
+
+from absl import flags
+from tqdm import tqdm
+
+from vlfusion_jax.cli.arguments import define_config_flag, no_more_words, parse, parse_with_config
+from vlfusion_jax.config.keys import nearest
+from vlfusion_jax.config.schema import default_config
+from vlfusion_jax.core.errors import UserError
+from vlfusion_jax.data.images import decode_image
+from vlfusion_jax.data.records import Source
+from vlfusion_jax.data.source import open_source
+from vlfusion_jax.data.vocabulary import Vocabulary, build_vocabulary
+
+ACTIONS = ("sort_of_clevr", "check")
+_SHOWN = 12
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    """Add the flags of this subcommand."""
+    define_config_flag(values)
+    flags.DEFINE_string(
+        "data_dir", "", "where to build; default $VLFUSION_CACHE or ~/.cache/vlfusion_jax", flag_values=values
+    )
+
+
+def run(values: flags.FlagValues, arguments: list[str]) -> None:
+    """Build or check, as the first argument says."""
+    if not arguments or arguments[0] not in ACTIONS:
+        given = f"unknown action {arguments[0]!r}.{nearest(arguments[0], ACTIONS)}" if arguments else "no action given."
+        raise UserError(f"data: {given} Actions: {', '.join(ACTIONS)}.")
+    action, *rest = arguments
+    if action == "check":
+        _check(parse_with_config(values, rest))
+    else:
+        no_more_words(parse(values, rest))
+        _build(values.data_dir)
+
+
+def _build(data_dir: str) -> None:
+    data = default_config().data
+    data.path = data_dir
+    for split in (data.train_split, data.eval_split):
+        print(f"sort_of_clevr {split}: {len(open_source(data, split))} images")
+
+
+def _check(config) -> None:
+    splits = dict.fromkeys((config.data.train_split, config.data.eval_split))
+    sources = {split: open_source(config.data, split) for split in splits}
+    vocabulary = build_vocabulary([sources[config.data.train_split]], config.data)
+    print(f"vocabulary: {vocabulary.size} tokens; {len(vocabulary.answers)} answers {_listed(vocabulary.answers)}")
+    for split, source in sources.items():
+        print(f"\n{split}")
+        for name, value in _summary(source, vocabulary, config.data).items():
+            print(f"  {name:<12}{value}")
+
+
+def _summary(source: Source, vocabulary: Vocabulary, data) -> dict[str, str]:
+    """Rows of the table of one split. Raises UserError for an image that does not decode."""
+    sizes, kinds, captions, questions = Counter(), Counter(), [], []
+    for index in tqdm(range(len(source)), desc="decoding images", unit=" images", leave=False, disable=None):
+        record = source[index]
+        sizes["×".join(map(str, decode_image(record.image, record.image_name).shape[:2]))] += 1
+        captions += record.captions
+        questions += record.questions
+        kinds.update(question.kind for question in record.questions if question.kind)
+    known = sum(any(answer in vocabulary.answer_id for answer, _ in question.answers) for question in questions)
+    rows = {
+        "images": f"{len(source):,}, height×width {_listed([size for size, _ in sizes.most_common()])}",
+        "captions": f"{len(captions):,}{_lengths(captions, vocabulary, data.caption_length)}",
+        "questions": f"{len(questions):,}{_lengths([q.text for q in questions], vocabulary, data.question_length)}",
+    }
+    if questions:
+        rows["answered"] = f"{known / len(questions):.1%} of the questions from the vocabulary"
+    if kinds:
+        rows["kinds"] = ", ".join(f"{kind} {count:,}" for kind, count in kinds.most_common())
+    return rows
+
+
+def _lengths(texts: list[str], vocabulary: Vocabulary, limit: int) -> str:
+    if not texts:
+        return ""
+    lengths = [len(encoding.ids) for encoding in vocabulary.tokenizer.encode_batch(texts)]
+    cut = sum(length > limit for length in lengths) / len(lengths)
+    mean = sum(lengths) / len(lengths)
+    return f", {min(lengths)} to {max(lengths)} tokens (mean {mean:.1f}), {cut:.1%} cut at {limit}"
+
+
+def _listed(names) -> str:
+    more = f" … and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

@@ -1,0 +1,69 @@
+"""vlfusion evaluate --workdir=DIR [--split=NAME] [--json] [--config.KEY=VALUE ...]
+
+Evaluates the newest checkpoint of a run on all questions and captions of a split, and prints a table: the run, what the
+question alone allows, and published figures where the config has some. The config is the run's own; keys such as
+--config.data.path or --config.sharding may be changed.
+"""
+
+import json
+from typing import Any
+
+import jax
+from absl import flags
+from ml_collections import ConfigDict
+
+from vlfusion_jax.cli.arguments import parse_over_config
+from vlfusion_jax.cli.devices import define_device_flags, start_devices
+from vlfusion_jax.config.dump import load_plain
+from vlfusion_jax.core.errors import UserError
+from vlfusion_jax.data.pipeline import eval_batches
+from vlfusion_jax.data.records import Source
+from vlfusion_jax.data.source import open_source
+from vlfusion_jax.data.vocabulary import Vocabulary
+from vlfusion_jax.evals.blind import blind_accuracy
+from vlfusion_jax.evals.runner import evaluate
+from vlfusion_jax.evals.table import format_table
+from vlfusion_jax.train.checkpoint import load_meta, load_params
+from vlfusion_jax.train.setup import Run, build
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    """Add the flags of this subcommand."""
+    flags.DEFINE_string("workdir", "", "work directory of the run, or the folder of one checkpoint", flag_values=values)
+    flags.DEFINE_string("split", "", "split to evaluate on; default the run's data.eval_split", flag_values=values)
+    flags.DEFINE_boolean("json", False, "also print the metrics as one line of JSON, last", flag_values=values)
+    define_device_flags(values)
+
+
+def run(values: flags.FlagValues, arguments: list[str]) -> None:
+    """Evaluate a trained run and print the table."""
+
+    def stored_config() -> ConfigDict:
+        if not values.workdir:
+            raise UserError("--workdir is missing: give the work directory of a trained run.")
+        return load_plain(load_meta(values.workdir)["config"], values.workdir)
+
+    config = parse_over_config(values, arguments, stored_config)
+    if values.split:
+        config.data.eval_split = values.split
+    start_devices(values)
+    job = build(config, Vocabulary.from_dict(load_meta(values.workdir)["vocabulary"]))
+    params = load_params(values.workdir, job.abstract_state.params)
+    test = open_source(config.data, config.data.eval_split)
+    metrics = evaluate_split(job, params, test)
+    blind = blind_accuracy(open_source(config.data, config.data.train_split), test, config.data.eval_limit)
+    print_table(metrics, blind, config)
+    if values.json and jax.process_index() == 0:
+        print(json.dumps(metrics | blind))
+
+
+def evaluate_split(job: Run, params: Any, test: Source) -> dict[str, float]:
+    """Metrics of `params` over all of `test`, the same on every host."""
+    batches = eval_batches(job.config, test, job.vocabulary, host=jax.process_index(), num_hosts=jax.process_count())
+    return evaluate(job, params, batches)
+
+
+def print_table(metrics: dict[str, float], blind: dict[str, float], config: ConfigDict) -> None:
+    """Print an evaluation beside its question-only bound and the published figures, from process 0."""
+    if jax.process_index() == 0:
+        print(format_table(metrics, blind, config.published.to_dict()))

@@ -1,0 +1,58 @@
+"""vlfusion: train and use vision-language fusion Transformers.
+
+  vlfusion train --config=configs/quickstart.py
+
+vlfusion COMMAND --help explains a command.
+"""
+
+import importlib
+import sys
+
+from absl import flags, logging
+
+from vlfusion_jax.cli.arguments import help_text
+from vlfusion_jax.config.keys import nearest
+from vlfusion_jax.core.errors import UserError
+
+COMMANDS = {
+    "train": "train a run and evaluate it; the same command again resumes it",
+    "evaluate": "evaluate a trained run and print a table",
+    "predict": "answer a question about an image with a trained run",
+    "data": "build or check the data of a run",
+    "inspect": "show parameters, shardings and bytes of a run as a table",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run `vlfusion ARGUMENTS`; the exit status is 2 for bad input, told in one message on stderr."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        _dispatch(arguments)
+    except UserError as error:
+        print(f"vlfusion: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _dispatch(arguments: list[str]) -> None:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        width = max(map(len, COMMANDS))
+        listing = "\n".join(f"  {name.ljust(width)}  {summary}" for name, summary in COMMANDS.items())
+        print(f"{__doc__.strip()}\n\nCommands:\n{listing}")
+        return
+    name, *rest = arguments
+    if name not in COMMANDS:
+        raise UserError(f"unknown command {name!r}.{nearest(name, COMMANDS)} Commands: {', '.join(COMMANDS)}.")
+    logging.set_verbosity(logging.ERROR)  # what libraries note by absl is not for our user
+    # Imported here so that help and mistakes are answered at once: jax takes seconds to import.
+    command = importlib.import_module(f"vlfusion_jax.cli.{name}")
+    values = flags.FlagValues()
+    command.define_flags(values)
+    if any(argument in ("-h", "--help") for argument in rest):
+        print(help_text(command.__doc__, values))
+        return
+    command.run(values, rest)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""vlfusion train --config=FILE.py[:ARG] [--workdir=DIR] [--config.KEY=VALUE ...]
+
+Trains the run, evaluates it, prints a table and draws curves. The same command again resumes from the newest checkpoint
+of the work directory, exactly; SIGTERM and Ctrl-C save first.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+from absl import flags
+
+from vlfusion_jax.cli.arguments import define_config_flag, parse_with_config
+from vlfusion_jax.cli.devices import define_device_flags, start_devices
+from vlfusion_jax.cli.evaluate import evaluate_split, print_table
+from vlfusion_jax.config.resume import check_workdir, write_config
+from vlfusion_jax.data.pipeline import train_batches
+from vlfusion_jax.data.records import Source
+from vlfusion_jax.data.source import open_source
+from vlfusion_jax.data.vocabulary import build_vocabulary
+from vlfusion_jax.evals.blind import blind_accuracy
+from vlfusion_jax.serve.predictor import Predictor, answer_some
+from vlfusion_jax.train.loop import train
+from vlfusion_jax.train.metrics import read_metrics
+from vlfusion_jax.train.report import draw_answers, draw_curves
+from vlfusion_jax.train.setup import Run, build
+
+SHOWN_ANSWERS = 8
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    """Add the flags of this subcommand."""
+    define_config_flag(values)
+    flags.DEFINE_string("workdir", "", "where the run lives; default runs/NAME of the config", flag_values=values)
+    flags.DEFINE_string(
+        "init_from", "", "work directory or checkpoint whose weights a new run starts from", flag_values=values
+    )
+    define_device_flags(values)
+
+
+def run(values: flags.FlagValues, arguments: list[str]) -> None:
+    """Train to the last step, from wherever the work directory stands, and show how good it is."""
+    config = parse_with_config(values, arguments)
+    config.init_from = values.init_from or config.init_from
+    workdir = Path(values.workdir or Path("runs") / config.name)
+    check_workdir(workdir, config)
+    start_devices(values)
+
+    training, test = (open_source(config.data, split) for split in (config.data.train_split, config.data.eval_split))
+    vocabulary = build_vocabulary([training], config.data)
+    job = build(config, vocabulary)
+    write_config(workdir, config)
+
+    hosts = {"host": jax.process_index(), "num_hosts": jax.process_count()}
+    outcome = train(
+        job,
+        lambda step: train_batches(config, training, vocabulary, start_step=step, **hosts),
+        workdir,
+        lambda params: evaluate_split(job, params, test),
+    )
+    if not outcome.finished:
+        return
+    metrics = outcome.evaluation or evaluate_split(job, outcome.state.params, test)
+    print_table(metrics, blind_accuracy(training, test, config.data.eval_limit), config)
+    _draw(job, outcome.state.params, test, workdir)
+
+
+def _draw(job: Run, params: Any, test: Source, workdir: Path) -> None:
+    # Every host takes part in answering, one draws.
+    answered = answer_some(Predictor(job, params), test, SHOWN_ANSWERS) if job.config.tasks.vqa.weight else []
+    if jax.process_index() == 0:
+        draw_curves(read_metrics(workdir), workdir / "curves.png")
+        if answered:
+            draw_answers(answered, workdir / "answers.png")
+        print(f"curves and answers are drawn in {workdir}")

@@ -1,0 +1,46 @@
+"""A resolved config as text: one line per key to read and compare, plain values to store and restore exactly."""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from vlfusion_jax.config.keys import check_schema, flatten
+from vlfusion_jax.config.schema import default_config
+
+
+def dump_text(config: ConfigDict) -> str:
+    """Lines `key = value`, sorted by key, values as Python writes them."""
+    return "".join(f"{key} = {value!r}\n" for key, value in sorted(flatten(config).items()))
+
+
+def dump_plain(config: ConfigDict) -> dict[str, Any]:
+    """The config as nested dicts of what JSON knows; tuples become lists."""
+    return {
+        key: dump_plain(value) if isinstance(value, ConfigDict) else _as_list(value) for key, value in config.items()
+    }
+
+
+def load_plain(plain: dict[str, Any], where: str) -> ConfigDict:
+    """The locked config that `dump_plain` was given, after JSON as well.
+
+    Args:
+      plain: nested dicts.
+      where: file or checkpoint it was read from, for the message.
+
+    Raises:
+      UserError: its keys or types are not those of the schema.
+    """
+    config = ConfigDict(_with_tuples(plain))
+    check_schema(config, default_config(), where)
+    return config.lock()
+
+
+def _as_list(value: Any) -> Any:
+    return [_as_list(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _with_tuples(value: Any) -> Any:
+    # The schema holds no lists, so every list was a tuple.
+    if isinstance(value, dict):
+        return {key: _with_tuples(item) for key, item in value.items()}
+    return tuple(_with_tuples(item) for item in value) if isinstance(value, list) else value

@@ -1,0 +1,71 @@
+"""A work directory belongs to one config: what may change when a run goes on in it, and holding to that."""
+
+import json
+import os
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from vlfusion_jax.config.dump import dump_plain, load_plain
+from vlfusion_jax.config.keys import PUBLISHED, flatten
+from vlfusion_jax.core.errors import UserError
+
+FILE = "config.json"
+
+# Keys, and sections ending in a dot, that do not change what is learned.
+MAY_CHANGE = (
+    "sharding",
+    "data.path",
+    "data.threads",
+    "data.prefetch",
+    "train.log_every",
+    "train.eval_every",
+    "train.micro_batches",
+    "checkpoint.",
+    "eval.",
+    "audit.",
+    PUBLISHED,
+)
+_SECTIONS = tuple(key for key in MAY_CHANGE if key.endswith("."))
+
+
+def differing_keys(before: ConfigDict, after: ConfigDict) -> list[str]:
+    """Sorted keys whose values differ, those that may change left out."""
+    old, new = flatten(before), flatten(after)
+    differing = [key for key in old.keys() | new.keys() if key not in old or key not in new or old[key] != new[key]]
+    return sorted(key for key in differing if key not in MAY_CHANGE and not key.startswith(_SECTIONS))
+
+
+def check_workdir(workdir: str | Path, config: ConfigDict) -> None:
+    """Hold that a run of `config` may begin or go on in `workdir`, which may not exist yet.
+
+    Raises:
+      UserError: a run began there with another value of a key that changes what is learned; the message gives both.
+    """
+    file = Path(workdir) / FILE
+    if not file.exists():
+        return
+    try:
+        plain = json.loads(file.read_text())
+    except ValueError as error:
+        raise UserError(f"{file} is damaged ({error}); choose another --workdir.") from error
+    before = load_plain(plain, str(file))
+    keys = differing_keys(before, config)
+    if keys:
+        old, new = flatten(before), flatten(config)
+        changes = ", ".join(f"{key} (there {old.get(key)!r}, now {new.get(key)!r})" for key in keys)
+        raise UserError(
+            f"{workdir} belongs to a run of another config; different: {changes}. "
+            "Choose another --workdir, or the same config."
+        )
+
+
+def write_config(workdir: str | Path, config: ConfigDict) -> None:
+    """Write `config.json` where there is none, whole or not at all; processes that share the folder may all do so."""
+    folder = Path(workdir)
+    if (folder / FILE).exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    new = folder / f"{FILE}.{os.getpid()}.new"
+    new.write_text(json.dumps(dump_plain(config), indent=1) + "\n")
+    new.replace(folder / FILE)

@@ -1,0 +1,132 @@
+"""The one schema of every run: each key, its default, its unit, and by its default its type.
+
+A config file starts from `default_config()` and changes values. The config is locked, so a misspelt key raises instead
+of adding a new one; only `published` is open, since its keys are names of other people's models.
+"""
+
+from ml_collections import ConfigDict
+
+
+def default_config() -> ConfigDict:
+    """A fresh, locked config holding every key at its default."""
+    config = ConfigDict()
+    config.name = "run"  # names the default work directory, runs/<name>
+    config.seed = 0  # of every random stream: parameters, order, masking, augmentation, dropout
+    config.sharding = "dp"  # strategy name[:arg] of configs/shardings, or path of a .py file
+    config.init_from = ""  # work directory or checkpoint step whose parameters start a new run; '' = random
+    config.precision = _precision()
+    config.model = _model()
+    config.data = _data()
+    config.tasks = _tasks()
+    config.optim = _optim()
+    config.train = _train()
+    config.eval = ConfigDict({"batch_size": 64})  # images per evaluation batch, over all hosts
+    config.checkpoint = _checkpoint()
+    config.audit = ConfigDict({"max_replicated_kib": 0})  # refuse to start above this much replication; 0 = report only
+    config.published = ConfigDict()  # name -> {metric: number, ..., source: text}, printed beside our evaluation
+    config.lock()
+    config.published.unlock()
+    return config
+
+
+def _precision() -> ConfigDict:
+    precision = ConfigDict()
+    precision.compute = "float32"  # float32 | bfloat16; parameters, softmax, norms and losses stay float32
+    return precision
+
+
+def _model() -> ConfigDict:
+    model = ConfigDict()
+    model.kind = "single_stream"  # single_stream: one stack over text and image | two_stream: co-attention
+    model.width = 128  # channels of the token stream
+    model.heads = 4  # attention heads; divides width
+    model.mlp_width = 512  # hidden channels of the MLP
+    model.layers = 4  # single_stream: layers of the one stack
+    model.text_layers = 2  # two_stream: text-only layers before the co-attention
+    model.image_layers = 1  # two_stream: image-only layers before the co-attention
+    model.cross_layers = 2  # two_stream: co-attention layers
+    model.norm = "pre"  # pre | post: layer norm before the sub-layer, or after its residual sum
+    model.norm_epsilon = 1e-6  # added to the variance
+    model.activation = "gelu"  # gelu (exact) | gelu_tanh
+    model.dropout = 0.0  # probability, on embeddings and sub-layer outputs
+    model.attention_dropout = 0.0  # probability, on attention weights
+    model.image_tokens = "patch"  # patch: linear patches | conv: a small convolutional stem
+    model.patch_size = 15  # patch: pixels along each side; divides the image size
+    model.conv_channels = (32, 64, 96, 128)  # conv: one 3x3 convolution of stride 2 each
+    model.scan_layers = True  # one compiled layer for the whole stack, parameters stacked
+    model.remat = "none"  # none | full | dots: what the backward pass recomputes (dots keeps matmul results)
+    return model
+
+
+def _data() -> ConfigDict:
+    data = ConfigDict()
+    # sort_of_clevr (generated; :N,M for N training and M test images) | jsonl (your own images and text)
+    data.source = "sort_of_clevr"
+    data.path = ""  # jsonl: folder; sort_of_clevr: where it is built, '' = $VLFUSION_CACHE or ~/.cache/vlfusion_jax
+    data.train_split = "train"  # split trained on
+    data.eval_split = "test"  # split evaluated on
+    data.image_size = (75, 75)  # (height, width) of the array, in pixels; images are scaled to fit, then padded
+    data.question_length = 16  # tokens, [CLS] and [SEP] included; longer questions are cut
+    data.caption_length = 48  # tokens, [CLS] and [SEP] included; longer captions are cut
+    data.questions_per_image = 1  # questions asked of each image of a training batch
+    data.vocab_size = 512  # most entries of a tokenizer trained on the run's own text
+    data.tokenizer = ""  # path of a tokenizer.json; '' = train one on the run's own text
+    data.fields = ConfigDict(  # jsonl: names of the fields
+        {"image": "image", "question": "question", "answer": "answer", "caption": "caption", "kind": "kind"}
+    )
+    data.flip = False  # mirror half of the training images; never where a text says left or right
+    data.shift = 0  # most pixels of a random translation of training images
+    data.threads = 2  # reader threads
+    data.prefetch = 8  # batches prepared ahead
+    data.answers_min_count = 1  # training answers rarer than this stay out of the answer vocabulary
+    data.eval_limit = 0  # evaluate on the first so many images; 0 = all
+    return data
+
+
+def _tasks() -> ConfigDict:
+    tasks = ConfigDict()
+    # weight: factor of the task's mean loss, 0 = off. schedule: points (step, factor) joined by lines; the factor
+    # multiplies the weight.
+    tasks.mlm = ConfigDict({"weight": 0.0, "schedule": ()})
+    tasks.mlm.rate = 0.15  # share of caption tokens to predict
+    tasks.mlm.whole_word = False  # mask all pieces of a word together
+    tasks.itm = ConfigDict({"weight": 0.0, "schedule": ()})
+    tasks.vqa = ConfigDict({"weight": 1.0, "schedule": ()})
+    tasks.vqa.loss = "bce"  # bce (soft targets) | ce
+    tasks.vqa.hidden = 0  # hidden channels of the answer head; 0 = twice the width
+    return tasks
+
+
+def _optim() -> ConfigDict:
+    optim = ConfigDict()
+    optim.lr = 1e-3  # peak learning rate of AdamW
+    optim.schedule = "cosine"  # constant | linear | cosine, from lr to final_lr after the warm-up
+    optim.warmup_steps = 100  # linear from 0 to lr
+    optim.final_lr = 0.0  # learning rate of the last step
+    optim.weight_decay = 0.01  # decoupled; never on biases and norms
+    optim.b1 = 0.9
+    optim.b2 = 0.98
+    optim.eps = 1e-8
+    optim.clip_norm = 1.0  # global norm of the gradient; 0 = no clipping
+    optim.head_lr_multiplier = 1.0  # of the task heads
+    optim.freeze = ()  # regular expressions searched in parameter paths; what matches is not trained
+    return optim
+
+
+def _train() -> ConfigDict:
+    train = ConfigDict()
+    train.steps = 1000  # updates in all
+    train.batch_size = 64  # images per update, over all hosts
+    train.micro_batches = 1  # gradient accumulation: parts that a batch is computed in; divides batch_size
+    train.log_every = 10  # steps between lines of metrics.jsonl
+    train.eval_every = 0  # steps between evaluations; 0 = at the end only
+    return train
+
+
+def _checkpoint() -> ConfigDict:
+    checkpoint = ConfigDict()
+    checkpoint.every = 500  # steps between checkpoints; 0 = at the end only
+    checkpoint.keep = 2  # newest checkpoints kept
+    checkpoint.best_metric = ""  # evaluation metric whose best checkpoint is kept as well, such as accuracy; '' = none
+    checkpoint.best_mode = "max"  # max | min
+    return checkpoint

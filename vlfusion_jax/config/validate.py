@@ -1,0 +1,162 @@
+"""Checks of a config before any device is touched; each message names the key and what to do."""
+
+import itertools
+import math
+import re
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from vlfusion_jax.config.keys import flatten, nearest
+from vlfusion_jax.core import names
+from vlfusion_jax.core.errors import UserError
+
+_CHOICES = {
+    "precision.compute": ("float32", "bfloat16"),
+    "model.kind": ("single_stream", "two_stream"),
+    "model.norm": ("pre", "post"),
+    "model.activation": ("gelu", "gelu_tanh"),
+    "model.image_tokens": ("patch", "conv"),
+    "model.remat": ("none", "full", "dots"),
+    "tasks.vqa.loss": ("bce", "ce"),
+    "optim.schedule": ("constant", "linear", "cosine"),
+    "checkpoint.best_mode": ("max", "min"),
+}
+
+# Without its numbers of images: sort_of_clevr:64,8.
+_SOURCES = ("sort_of_clevr", "jsonl")
+
+_POSITIVE = (
+    "model.width", "model.heads", "model.mlp_width", "model.norm_epsilon", "model.patch_size",
+    "data.questions_per_image", "data.threads", "data.prefetch", "data.answers_min_count",
+    "optim.lr", "optim.eps", "optim.head_lr_multiplier",
+    "train.steps", "train.batch_size", "train.micro_batches", "train.log_every", "eval.batch_size", "checkpoint.keep",
+)  # fmt: skip
+
+_NOT_NEGATIVE = (
+    "seed", "data.shift", "data.eval_limit", "tasks.mlm.weight", "tasks.itm.weight", "tasks.vqa.weight",
+    "tasks.vqa.hidden", "optim.warmup_steps", "optim.final_lr", "optim.weight_decay", "optim.clip_norm",
+    "train.eval_every", "checkpoint.every", "audit.max_replicated_kib",
+    "model.layers", "model.text_layers", "model.image_layers", "model.cross_layers",
+)  # fmt: skip
+
+_BELOW_ONE = ("model.dropout", "model.attention_dropout", "optim.b1", "optim.b2")
+
+# [PAD] [UNK] [CLS] [SEP] [MASK] and at least one piece.
+_SMALLEST_VOCABULARY = 6
+# [CLS], one piece, [SEP].
+_SHORTEST_TEXT = 3
+
+_TASKS = (names.MLM, names.ITM, names.VQA)
+
+
+def validate(config: ConfigDict) -> None:
+    """Check values and how they go together.
+
+    Raises:
+      UserError: the first thing that is wrong.
+    """
+    values = flatten(config)
+    for key, choices in _CHOICES.items():
+        _one_of(key, values[key], choices)
+    for key, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{key} is {value}; it must be a finite number.")
+    for key in _POSITIVE:
+        _require(values[key] > 0, key, values[key], "must be greater than 0")
+    for key in _NOT_NEGATIVE:
+        _require(values[key] >= 0, key, values[key], "must not be negative")
+    for key in _BELOW_ONE:
+        _require(0 <= values[key] < 1, key, values[key], "must be at least 0 and below 1")
+    _check_model(config.model, config.data.image_size)
+    _check_data(config)
+    _check_tasks(config.tasks)
+    _check_optim(config.optim, config.train.steps)
+    if config.train.batch_size % config.train.micro_batches:
+        raise UserError(
+            f"train.batch_size {config.train.batch_size} does not divide by train.micro_batches "
+            f"{config.train.micro_batches}; choose a divisor."
+        )
+    if not re.fullmatch(r"[\w.-]+", config.name):
+        raise UserError(f"name is {config.name!r}; it names a folder: use letters, digits, '_', '-' and '.'.")
+
+
+def _one_of(key: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UserError(f"{key} is {value!r}; it must be one of {', '.join(choices)}.{nearest(value, choices)}")
+
+
+def _require(holds: bool, key: str, value: Any, rule: str) -> None:
+    if not holds:
+        raise UserError(f"{key} is {value!r}; it {rule}.")
+
+
+def _whole_numbers(key: str, value: tuple, count: int | None = None) -> None:
+    right = (
+        bool(value) and all(type(item) is int and item > 0 for item in value) and len(value) == (count or len(value))
+    )
+    form = f"{count} whole numbers" if count else "one or more whole numbers"
+    _require(right, key, value, f"must be a tuple of {form} above 0")
+
+
+def _check_model(model: ConfigDict, image_size: tuple) -> None:
+    _whole_numbers("data.image_size", image_size, 2)
+    _whole_numbers("model.conv_channels", model.conv_channels)
+    if model.width % model.heads:
+        raise UserError(f"model.width {model.width} does not divide by model.heads {model.heads}.")
+    if model.image_tokens == "patch" and any(side % model.patch_size for side in image_size):
+        raise UserError(
+            f"data.image_size {image_size} does not divide by model.patch_size {model.patch_size}; "
+            "change one of them, or use model.image_tokens='conv'."
+        )
+    counted = ("layers",) if model.kind == "single_stream" else ("cross_layers",)
+    for key in counted:
+        _require(model[key] > 0, f"model.{key}", model[key], f"must be greater than 0 for model.kind={model.kind!r}")
+
+
+def _check_data(config: ConfigDict) -> None:
+    data = config.data
+    _one_of("data.source", data.source.partition(":")[0], _SOURCES)
+    if data.source == "jsonl" and not data.path:
+        raise UserError("data.path is empty; set --config.data.path to the folder that holds the JSONL files.")
+    for key in ("train_split", "eval_split"):
+        _require(bool(data[key]), f"data.{key}", data[key], "must name a split")
+    for key in ("question_length", "caption_length"):
+        _require(data[key] >= _SHORTEST_TEXT, f"data.{key}", data[key], f"must be at least {_SHORTEST_TEXT}")
+    if not data.tokenizer:
+        rule = f"must be at least {_SMALLEST_VOCABULARY}, or set data.tokenizer"
+        _require(data.vocab_size >= _SMALLEST_VOCABULARY, "data.vocab_size", data.vocab_size, rule)
+    if data.shift >= min(data.image_size):
+        raise UserError(f"data.shift {data.shift} moves the whole image out of data.image_size {data.image_size}.")
+    for name, field in data.fields.items():
+        _require(bool(field), f"data.fields.{name}", field, "must name a field of the JSONL lines")
+
+
+def _check_tasks(tasks: ConfigDict) -> None:
+    if not any(tasks[name].weight > 0 for name in _TASKS):
+        raise UserError(f"no task is on: set one of {', '.join(f'tasks.{name}.weight' for name in _TASKS)} above 0.")
+    _require(0 < tasks.mlm.rate < 1, "tasks.mlm.rate", tasks.mlm.rate, "must be above 0 and below 1")
+    for name in _TASKS:
+        _check_schedule(f"tasks.{name}.schedule", tasks[name].schedule)
+
+
+def _check_schedule(key: str, points: tuple) -> None:
+    for point in points:
+        right = isinstance(point, tuple) and len(point) == 2 and all(type(item) in (int, float) for item in point)
+        _require(right, key, points, "must be a tuple of points (step, factor), such as ((0, 0.0), (500, 1.0))")
+        _require(point[0] >= 0 and point[1] >= 0, key, points, "must hold no negative step or factor")
+    steps = [step for step, _ in points]
+    rising = all(before < after for before, after in itertools.pairwise(steps))
+    _require(rising, key, points, "must have steps that increase from point to point")
+
+
+def _check_optim(optim: ConfigDict, steps: int) -> None:
+    if optim.warmup_steps > steps:
+        raise UserError(f"optim.warmup_steps {optim.warmup_steps} is more than train.steps {steps}; lower it.")
+    if optim.final_lr > optim.lr:
+        raise UserError(f"optim.final_lr {optim.final_lr} is above optim.lr {optim.lr}; lower it.")
+    for pattern in optim.freeze:
+        try:
+            re.compile(pattern)
+        except (re.error, TypeError) as error:
+            raise UserError(f"optim.freeze holds {pattern!r}, which is not a regular expression: {error}.") from error

@@ -1,0 +1,77 @@
+"""Every name that crosses a room: mesh axes, logical axes, batch keys, rng streams.
+
+No other file spells these strings out; a misspelling is then an `AttributeError` at import, not a silent
+replication or a missing batch entry an hour later.
+"""
+
+# Mesh axes. A batch is split over DATA and FSDP, parameters over FSDP and TENSOR.
+DATA = "data"
+FSDP = "fsdp"
+TENSOR = "tensor"
+MESH_AXES = (DATA, FSDP, TENSOR)
+
+# Logical axes of parameters and activations; a sharding strategy maps each to mesh axes.
+BATCH = "batch"
+SEQUENCE = "sequence"
+LAYERS = "layers"
+EMBED = "embed"
+EMBED_ACTIVATION = "embed_activation"  # of activations, where EMBED is of parameters
+HEADS = "heads"
+HEAD_DIM = "head_dim"
+HEAD_BIAS = "head_bias"  # biases have names of their own: alone in a parameter they may take the axis that
+MLP = "mlp"
+MLP_BIAS = "mlp_bias"  # a kernel gives to EMBED
+VOCAB = "vocab"
+VOCAB_BIAS = "vocab_bias"
+ANSWERS = "answers"
+POSITIONS = "positions"
+TYPES = "types"
+PIXELS = "pixels"
+WINDOW = "window"
+LOGICAL_AXES = (
+    BATCH, SEQUENCE, LAYERS, EMBED, EMBED_ACTIVATION, HEADS, HEAD_DIM, HEAD_BIAS, MLP, MLP_BIAS,
+    VOCAB, VOCAB_BIAS, ANSWERS, POSITIONS, TYPES, PIXELS, WINDOW,
+)  # fmt: skip
+
+# Views: the texts that a batch carries for its images. A task reads one view, the model runs once per view.
+QUESTION = "question"
+MASKED = "masked"
+MATCH = "match"
+
+# Model inputs: the shared image, and per view the text.
+IMAGE = "image"
+IMAGE_MASK = "image_mask"
+TEXT = "text"
+TEXT_MASK = "text_mask"
+MLM_POSITIONS = "positions"
+
+# Targets, per view.
+MLM_LABELS = "labels"
+MLM_WEIGHTS = "weights"
+ITM_LABEL = "label"
+ITM_WEIGHT = "weight"
+ANSWER_IDS = "answer_ids"
+ANSWER_SCORES = "answer_scores"
+ANSWER_WEIGHT = "weight"
+KIND = "kind"
+
+# Tasks, which are also the names of their heads.
+MLM = "mlm"
+ITM = "itm"
+VQA = "vqa"
+VIEW_OF_TASK = {MLM: MASKED, ITM: MATCH, VQA: QUESTION}
+
+# Random streams.
+PARAMS = "params"
+DROPOUT = "dropout"
+ORDER = "order"
+CHOICE = "choice"
+MASKING = "masking"
+MATCHING = "matching"
+AUGMENT = "augment"
+SCENES = "scenes"
+
+
+def key(view: str, name: str) -> str:
+    """Batch key of entry `name` of `view`, such as `question/text`."""
+    return f"{view}/{name}"

@@ -1,0 +1,200 @@
+"""One example: what a row of a batch shows, decided here or given, and turned into arrays."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from vlfusion_jax.core import names
+from vlfusion_jax.data import images
+from vlfusion_jax.data.masking import mask_tokens, max_predictions
+from vlfusion_jax.data.records import Question, Record
+from vlfusion_jax.data.vocabulary import Vocabulary
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The static part of a batch: which views it has, and how large they are."""
+
+    views: frozenset[str]
+    image_size: tuple[int, int]
+    questions: int
+    question_length: int
+    caption_length: int
+    mask_rate: float
+    whole_word: bool
+
+    @property
+    def captioned(self) -> bool:
+        """Whether any view shows a caption."""
+        return bool(self.views & {names.MASKED, names.MATCH})
+
+
+def layout_of(config: ConfigDict) -> Layout:
+    """The layout a run's configuration asks for: the views of the tasks whose weight is not 0."""
+    data = config.data
+    return Layout(
+        views=frozenset(view for task, view in names.VIEW_OF_TASK.items() if config.tasks[task].weight),
+        image_size=tuple(data.image_size),
+        questions=data.questions_per_image,
+        question_length=data.question_length,
+        caption_length=data.caption_length,
+        mask_rate=config.tasks.mlm.rate,
+        whole_word=config.tasks.mlm.whole_word,
+    )
+
+
+def row_shapes(layout: Layout, vocabulary: Vocabulary) -> dict[str, tuple[tuple[int, ...], type]]:
+    """Shape and dtype of every entry of a batch of one image, by batch key; the leading axis counts rows."""
+    height, width = layout.image_size
+    shapes = {names.IMAGE: ((1, height, width, 3), np.uint8), names.IMAGE_MASK: ((1, height, width), np.uint8)}
+    rows, tokens, answers = layout.questions, layout.question_length, vocabulary.answers_per_question
+    views = {
+        names.QUESTION: {
+            names.TEXT: ((rows, tokens), np.int32),
+            names.TEXT_MASK: ((rows, tokens), np.int32),
+            names.ANSWER_IDS: ((rows, answers), np.int32),
+            names.ANSWER_SCORES: ((rows, answers), np.float32),
+            names.ANSWER_WEIGHT: ((rows,), np.float32),
+            names.KIND: ((rows,), np.int32),
+        },
+        names.MASKED: {
+            names.TEXT: ((1, layout.caption_length), np.int32),
+            names.TEXT_MASK: ((1, layout.caption_length), np.int32),
+            names.MLM_POSITIONS: ((1, room := max_predictions(layout.mask_rate, layout.caption_length)), np.int32),
+            names.MLM_LABELS: ((1, room), np.int32),
+            names.MLM_WEIGHTS: ((1, room), np.float32),
+        },
+        names.MATCH: {
+            names.TEXT: ((1, layout.caption_length), np.int32),
+            names.TEXT_MASK: ((1, layout.caption_length), np.int32),
+            names.ITM_LABEL: ((1,), np.int32),
+            names.ITM_WEIGHT: ((1,), np.float32),
+        },
+    }
+    for view in sorted(layout.views):
+        shapes |= {names.key(view, name): shape for name, shape in views[view].items()}
+    return shapes
+
+
+def is_answerable(question: Question, vocabulary: Vocabulary) -> bool:
+    """Whether an answer of the question is a class of the vocabulary."""
+    return any(answer in vocabulary.answer_id for answer, _ in question.answers)
+
+
+def sample_questions(
+    questions: Sequence[Question], count: int, rng: np.random.Generator
+) -> tuple[list[Question], np.ndarray]:
+    """Draw `count` questions without replacement, and their weights [count] float32.
+
+    Where there are fewer they come round again with weight 0; where there is none the list is empty.
+    """
+    order = rng.permutation(len(questions))
+    chosen = [questions[order[slot % len(order)]] for slot in range(count)] if len(order) else []
+    return chosen, (np.arange(count) < len(order)).astype(np.float32)
+
+
+def image_view(record: Record, layout: Layout) -> Arrays:
+    """The record's image, [1, H, W, 3] uint8, and its mask, [1, H, W] uint8."""
+    return _on_canvas(images.decode_image(record.image, record.image_name), layout)
+
+
+def augmented_image_view(
+    record: Record, layout: Layout, data: ConfigDict, texts: Sequence[str], rng: np.random.Generator
+) -> Arrays:
+    """`image_view` after random flip and shift as `data.flip`, `data.shift` say; no flip if `texts` name a side."""
+    pixels = images.decode_image(record.image, record.image_name)
+    flip = data.flip and not images.names_sides(texts)
+    return _on_canvas(images.augment(pixels, rng, flip=flip, shift=data.shift), layout)
+
+
+def _on_canvas(pixels: np.ndarray, layout: Layout) -> Arrays:
+    canvas, mask = images.fit(pixels, layout.image_size)
+    return {names.IMAGE: canvas[None], names.IMAGE_MASK: mask[None]}
+
+
+def question_view(questions: Sequence[Question], weights: np.ndarray, layout: Layout, vocabulary: Vocabulary) -> Arrays:
+    """At most Q questions with `weights` [Q] float32 as arrays of Q rows; rows without a question hold [CLS] [SEP].
+
+    A question with more known answers than there is room for keeps those of the highest scores.
+    """
+    texts = [question.text for question in questions] + [""] * (layout.questions - len(questions))
+    encoded = [vocabulary.encode(text, layout.question_length) for text in texts]
+    ids = np.zeros((layout.questions, vocabulary.answers_per_question), np.int32)
+    scores = np.zeros(ids.shape, np.float32)
+    kinds = np.full(layout.questions, -1, np.int32)
+    for row, question in enumerate(questions):
+        known = [(vocabulary.answer_id[a], score) for a, score in question.answers if a in vocabulary.answer_id]
+        for slot, (answer, score) in enumerate(known[: ids.shape[1]]):
+            ids[row, slot], scores[row, slot] = answer, score
+        kinds[row] = vocabulary.kind_id.get(question.kind, -1)
+    return _keyed(
+        names.QUESTION,
+        {
+            names.TEXT: np.stack([tokens for tokens, _ in encoded]),
+            names.TEXT_MASK: np.stack([mask for _, mask in encoded]),
+            names.ANSWER_IDS: ids,
+            names.ANSWER_SCORES: scores,
+            names.ANSWER_WEIGHT: weights,
+            names.KIND: kinds,
+        },
+    )
+
+
+def masked_view(caption: str | None, layout: Layout, vocabulary: Vocabulary, rng: np.random.Generator) -> Arrays:
+    """The caption with tokens hidden, one row; without a caption nothing is hidden and every weight is 0."""
+    text, length = caption or "", layout.caption_length
+    ids, mask = vocabulary.encode(text, length)
+    masked = mask_tokens(
+        ids,
+        vocabulary.word_ids(text, length),
+        rng,
+        rate=layout.mask_rate,
+        whole_word=layout.whole_word,
+        mask_id=vocabulary.mask_id,
+        ordinary_ids=vocabulary.ordinary_ids,
+    )
+    row = {
+        names.TEXT: masked.ids,
+        names.TEXT_MASK: mask,
+        names.MLM_POSITIONS: masked.positions,
+        names.MLM_LABELS: masked.labels,
+        names.MLM_WEIGHTS: masked.weights,
+    }
+    return _keyed(names.MASKED, {name: array[None] for name, array in row.items()})
+
+
+def match_view(caption: str | None, matches: bool, layout: Layout, vocabulary: Vocabulary) -> Arrays:
+    """The caption to be judged, one row, and whether it belongs to the image; without a caption the weight is 0."""
+    ids, mask = vocabulary.encode(caption or "", layout.caption_length)
+    return _keyed(
+        names.MATCH,
+        {
+            names.TEXT: ids[None],
+            names.TEXT_MASK: mask[None],
+            names.ITM_LABEL: np.array([matches], np.int32),
+            names.ITM_WEIGHT: np.array([caption is not None], np.float32),
+        },
+    )
+
+
+def _keyed(view: str, arrays: Arrays) -> Arrays:
+    return {names.key(view, name): array for name, array in arrays.items()}
+
+
+def without_weight(example: Arrays) -> Arrays:
+    """The same example, counting for no task."""
+    weights = {
+        names.key(names.QUESTION, names.ANSWER_WEIGHT),
+        names.key(names.MASKED, names.MLM_WEIGHTS),
+        names.key(names.MATCH, names.ITM_WEIGHT),
+    }
+    return {key: np.zeros_like(array) if key in weights else array for key, array in example.items()}
+
+
+def concatenate(examples: Sequence[Arrays]) -> Arrays:
+    """Examples as one batch, in order."""
+    return {key: np.concatenate([example[key] for example in examples]) for key in examples[0]}

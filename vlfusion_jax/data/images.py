@@ -1,0 +1,66 @@
+"""Encoded bytes to pixels on a canvas of fixed size, with light augmentation. NumPy and PIL, on the host."""
+
+import io
+import re
+from collections.abc import Iterable
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from vlfusion_jax.core.errors import UserError
+
+_SIDES = re.compile(r"\b(left|right)\b", re.IGNORECASE)
+_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+
+
+def decode_image(data: bytes, name: str) -> np.ndarray:
+    """Decode to [height, width, 3] uint8 RGB, upright, transparency laid on white.
+
+    Raises UserError naming the file, `name`, where the bytes are not a whole image.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as file:
+            image = ImageOps.exif_transpose(file)
+            if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+                image = image.convert("RGBA")
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+            return np.asarray(image.convert("RGB"))
+    except _DECODE_ERRORS as error:
+        raise UserError(f"image '{name}' cannot be decoded, it is damaged or not an image: {error}") from error
+
+
+def fit(image: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Scale `image` [h, w, 3] uint8 to fit a canvas of `size` (height, width), keeping its aspect ratio.
+
+    The image fills the canvas in at least one direction, lies at the top left, and is followed by zeros. Returns pixels
+    [height, width, 3] uint8 and mask [height, width] uint8, 1 = image, 0 = padding; nothing is resampled that fits.
+    """
+    height, width = image.shape[:2]
+    scale = min(size[0] / height, size[1] / width)
+    target = max(1, round(height * scale)), max(1, round(width * scale))
+    if target != (height, width):
+        image = np.asarray(Image.fromarray(image).resize(target[::-1], Image.Resampling.BILINEAR))
+    pixels = np.zeros((*size, 3), np.uint8)
+    mask = np.zeros(size, np.uint8)
+    pixels[: target[0], : target[1]] = image
+    mask[: target[0], : target[1]] = 1
+    return pixels, mask
+
+
+def augment(image: np.ndarray, rng: np.random.Generator, *, flip: bool, shift: int) -> np.ndarray:
+    """Mirror `image` [h, w, 3] left-right half of the time if `flip`, and move it by up to `shift` pixels either way.
+
+    What moves in at an edge repeats the edge pixels; the shape stays.
+    """
+    if flip and rng.random() < 0.5:
+        image = image[:, ::-1]
+    if shift:
+        y, x = rng.integers(0, 2 * shift + 1, size=2)
+        padded = np.pad(image, ((shift, shift), (shift, shift), (0, 0)), mode="edge")
+        image = padded[y : y + image.shape[0], x : x + image.shape[1]]
+    return image
+
+
+def names_sides(texts: Iterable[str]) -> bool:
+    """Whether a text speaks of left or right, so that mirroring its image would make it wrong."""
+    return any(_SIDES.search(text) for text in texts)

@@ -1,0 +1,217 @@
+"""The way from a source to batches: a training batch is a pure function of (seed, step), an evaluation covers all once.
+
+Row i of the endless stream of training rows, i = step * batch + place in the batch, gets its record from a grain
+MapDataset that is shuffled anew every epoch, and its randomness from streams folded with i (with step, for what is
+decided for a batch as a whole). A host computes its contiguous block of rows and nothing else, so the global batch is
+the same, in the same order, for any number of hosts, and training resumes by starting at a step.
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache, partial
+
+import grain
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from vlfusion_jax.core import names
+from vlfusion_jax.core.errors import UserError
+from vlfusion_jax.core.rng import numpy_rng
+from vlfusion_jax.data import examples, matching
+from vlfusion_jax.data.examples import Arrays, Layout
+from vlfusion_jax.data.records import Record, Source
+from vlfusion_jax.data.vocabulary import Vocabulary
+
+EVAL_SEED = 0  # evaluations of different runs hide the same tokens and show the same negatives
+_ENDLESS = 1 << 48
+
+
+def batch_shapes(config: ConfigDict, vocabulary: Vocabulary) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shape and dtype of every entry of the global training batch."""
+    shapes = examples.row_shapes(examples.layout_of(config), vocabulary)
+    return {
+        key: jax.ShapeDtypeStruct((config.train.batch_size * rows, *rest), dtype)
+        for key, ((rows, *rest), dtype) in shapes.items()
+    }
+
+
+def train_batches(
+    config: ConfigDict,
+    source: Source,
+    vocabulary: Vocabulary,
+    *,
+    start_step: int = 0,
+    host: int = 0,
+    num_hosts: int = 1,
+) -> Iterator[Arrays]:
+    """Endless iterator of this host's rows of the training batches from number `start_step` on; has `.close()`.
+
+    A batch of N = `train.batch_size` images is laid out as `batch_shapes` says; host h of n has images h*N/n … of it
+    and their texts. Batches are prepared ahead by `data.threads` threads.
+
+    Raises UserError where a task finds no data, or the hosts do not divide the batch; while iterating, where an image
+    is damaged.
+    """
+    layout = examples.layout_of(config)
+    check_data(layout, source, vocabulary)
+    size = config.train.batch_size
+    block = _block(size, "train.batch_size", host, num_hosts)
+    order_seed = int(numpy_rng(config.seed, names.ORDER).integers(1 << 31))
+    order = grain.MapDataset.range(len(source)).seed(order_seed).shuffle().repeat()
+
+    @lru_cache(maxsize=64)
+    def negatives(step: int) -> np.ndarray:
+        return matching.choose_negatives(size, numpy_rng(config.seed, names.MATCHING, step))
+
+    def row(step: int, place: int) -> Arrays:
+        number = step * size + place
+        record = source[order[number]]
+        return _train_example(config, layout, source, vocabulary, record, number, bool(negatives(step)[place]))
+
+    def batch(step: int) -> Arrays:
+        return examples.concatenate([row(step, place) for place in block])
+
+    return _iterate(grain.MapDataset.range(start_step, _ENDLESS).map(batch), config.data)
+
+
+def _train_example(
+    config: ConfigDict,
+    layout: Layout,
+    source: Source,
+    vocabulary: Vocabulary,
+    record: Record,
+    number: int,
+    negative: bool,
+) -> Arrays:
+    choice = numpy_rng(config.seed, names.CHOICE, number)
+    texts: list[str] = []
+    example: Arrays = {}
+    if names.QUESTION in layout.views:
+        known = [question for question in record.questions if examples.is_answerable(question, vocabulary)]
+        questions, weights = examples.sample_questions(known, layout.questions, choice)
+        example |= examples.question_view(questions, weights, layout, vocabulary)
+        texts += [text for q in questions for text in (q.text, *(answer for answer, _ in q.answers))]
+    if layout.captioned:
+        caption = record.captions[choice.integers(len(record.captions))] if record.captions else None
+        example |= _caption_views(
+            caption, record.captions, negative, layout, source, vocabulary, choice,
+            numpy_rng(config.seed, names.MASKING, number),
+        )  # fmt: skip
+        texts += [caption or ""]
+    augment = numpy_rng(config.seed, names.AUGMENT, number)
+    return examples.augmented_image_view(record, layout, config.data, texts, augment) | example
+
+
+def _caption_views(
+    caption: str | None,
+    captions: tuple[str, ...],
+    negative: bool,
+    layout: Layout,
+    source: Source,
+    vocabulary: Vocabulary,
+    choice: np.random.Generator,
+    masking: np.random.Generator,
+) -> Arrays:
+    views: Arrays = {}
+    if names.MASKED in layout.views:
+        views |= examples.masked_view(caption, layout, vocabulary, masking)
+    if names.MATCH in layout.views:
+        replaced = negative and caption is not None
+        shown = matching.foreign_caption(source, captions, choice) if replaced else caption
+        views |= examples.match_view(shown, not replaced, layout, vocabulary)
+    return views
+
+
+def eval_batches(
+    config: ConfigDict, source: Source, vocabulary: Vocabulary, *, host: int = 0, num_hosts: int = 1
+) -> Iterator[Arrays]:
+    """Iterator of this host's rows of the evaluation batches of `eval.batch_size` images; has `.close()`.
+
+    Every question of every image (of the first `data.eval_limit`, where that is not 0) counts exactly once, and so does
+    the first caption of every image: an image with more than Q questions takes several rows, its caption counts in the
+    first. A question whose answers are all unknown has weight 1 and scores 0: it counts as wrong. Exactly half of the
+    captioned images, rounded down, get a foreign caption. The last batch is filled up with rows of weight 0, so that
+    every host yields the same number of batches.
+
+    Raises UserError as `train_batches` does.
+    """
+    layout = examples.layout_of(config)
+    check_data(layout, source, vocabulary)
+    size = config.eval.batch_size
+    block = _block(size, "eval.batch_size", host, num_hosts)
+    images = min(len(source), config.data.eval_limit or len(source))
+    plan = _plan(layout, source, images)
+    captioned = [number for number in range(images) if source.text_of(number)[0]]
+    chosen = matching.choose_negatives(len(captioned), numpy_rng(EVAL_SEED, names.MATCHING, 0))
+    negatives = {number for number, negative in zip(captioned, chosen, strict=True) if negative}
+    row = partial(_eval_example, layout, source, vocabulary, negatives)
+
+    def batch(step: int) -> Arrays:
+        places = [step * size + place for place in block]
+        real = [row(*plan[place]) for place in places if place < len(plan)]
+        missing = len(places) - len(real)
+        filling = [examples.without_weight(row(*plan[0]))] * missing if missing else []
+        return examples.concatenate(real + filling)
+
+    return _iterate(grain.MapDataset.range(-(-len(plan) // size)).map(batch), config.data)
+
+
+def _plan(layout: Layout, source: Source, images: int) -> list[tuple[int, int]]:
+    """Rows of an evaluation: (record number, number of its first question), in order."""
+    plan = []
+    for number in range(images):
+        captions, questions = source.text_of(number)
+        asked = len(questions) if names.QUESTION in layout.views else 0
+        shown = 1 if captions and layout.captioned else 0
+        plan += [(number, first) for first in range(0, max(asked, shown), layout.questions)]
+    if not plan:
+        raise UserError(f"the first data.eval_limit={images} images have no text to evaluate: raise data.eval_limit.")
+    return plan
+
+
+def _eval_example(
+    layout: Layout, source: Source, vocabulary: Vocabulary, negatives: set[int], number: int, first: int
+) -> Arrays:
+    record = source[number]
+    example = examples.image_view(record, layout)
+    if names.QUESTION in layout.views:
+        questions = record.questions[first : first + layout.questions]
+        weights = (np.arange(layout.questions) < len(questions)).astype(np.float32)
+        example |= examples.question_view(questions, weights, layout, vocabulary)
+    if layout.captioned:
+        caption = record.captions[0] if record.captions and first == 0 else None
+        example |= _caption_views(
+            caption, record.captions, number in negatives, layout, source, vocabulary,
+            numpy_rng(EVAL_SEED, names.CHOICE, number), numpy_rng(EVAL_SEED, names.MASKING, number),
+        )  # fmt: skip
+    return example
+
+
+def check_data(layout: Layout, source: Source, vocabulary: Vocabulary) -> None:
+    """Raise UserError where a view that the tasks read would be empty for the whole of `source`."""
+    if not layout.views:
+        raise UserError("no task is on: set one of tasks.mlm.weight, tasks.itm.weight, tasks.vqa.weight above 0.")
+    numbers = range(len(source))
+    if names.QUESTION in layout.views:
+        if not any(source.text_of(number)[1] for number in numbers):
+            raise UserError("task vqa finds no question in the data: set tasks.vqa.weight=0 or data.fields.question.")
+        if not any(examples.is_answerable(q, vocabulary) for number in numbers for q in source.text_of(number)[1]):
+            raise UserError("task vqa is on, but no answer of the data is in the vocabulary of the run.")
+    if layout.captioned and not any(source.text_of(number)[0] for number in numbers):
+        raise UserError(
+            "tasks mlm and itm need captions, but the data has none: set tasks.mlm.weight=0 and tasks.itm.weight=0, or"
+            " name the caption field in data.fields.caption."
+        )
+    if names.MATCH in layout.views:
+        matching.check_captions_differ(source)
+
+
+def _block(size: int, key: str, host: int, num_hosts: int) -> range:
+    if size < 1 or size % num_hosts:
+        raise UserError(f"{key}={size} does not divide into equal parts for {num_hosts} hosts: choose a multiple.")
+    return range(host * size // num_hosts, (host + 1) * size // num_hosts)
+
+
+def _iterate(batches: grain.MapDataset, data: ConfigDict) -> Iterator[Arrays]:
+    options = grain.ReadOptions(num_threads=data.threads, prefetch_buffer_size=data.prefetch)
+    return iter(batches.to_iter_dataset(options))

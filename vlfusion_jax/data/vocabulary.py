@@ -1,0 +1,179 @@
+"""What a run calls things: text tokens, answers, question kinds. Kept with every checkpoint."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+from tokenizers import Tokenizer
+
+from vlfusion_jax.core.errors import UserError
+from vlfusion_jax.data.records import Source
+from vlfusion_jax.data.tokenizer import CLS, MASK, PAD, SEP, SPECIAL_TOKENS, load_tokenizer, train_tokenizer
+
+MAX_ANSWERS_PER_QUESTION = 10  # as many as VQA has annotators
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Tokenizer (as the text of its `tokenizer.json`), answer classes, and question kinds of a run.
+
+    `answers_per_question` is the number of answers with a score that one question has room for in a batch.
+    """
+
+    tokenizer_json: str
+    answers: tuple[str, ...]
+    kinds: tuple[str, ...]
+    answers_per_question: int = 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-able dict that `from_dict` reads back."""
+        return asdict(self) | {"answers": list(self.answers), "kinds": list(self.kinds)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Vocabulary":
+        """Inverse of `to_dict`."""
+        return cls(**values | {"answers": tuple(values["answers"]), "kinds": tuple(values["kinds"])})
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer itself."""
+        return Tokenizer.from_str(self.tokenizer_json)
+
+    @property
+    def size(self) -> int:
+        """Number of text tokens, the special ones included."""
+        return self.tokenizer.get_vocab_size()
+
+    @cached_property
+    def pad_id(self) -> int:
+        """Id of [PAD]."""
+        return self.tokenizer.token_to_id(PAD)
+
+    @cached_property
+    def cls_id(self) -> int:
+        """Id of [CLS], the first token of every text."""
+        return self.tokenizer.token_to_id(CLS)
+
+    @cached_property
+    def sep_id(self) -> int:
+        """Id of [SEP], the last token of every text."""
+        return self.tokenizer.token_to_id(SEP)
+
+    @cached_property
+    def mask_id(self) -> int:
+        """Id of [MASK]."""
+        return self.tokenizer.token_to_id(MASK)
+
+    @cached_property
+    def ordinary_ids(self) -> np.ndarray:
+        """Ids of all tokens that are not special, ascending, int32."""
+        special = {self.tokenizer.token_to_id(token) for token in SPECIAL_TOKENS}
+        return np.array(sorted(set(self.tokenizer.get_vocab().values()) - special), np.int32)
+
+    @cached_property
+    def answer_id(self) -> dict[str, int]:
+        """Answer → class number."""
+        return {answer: number for number, answer in enumerate(self.answers)}
+
+    @cached_property
+    def kind_id(self) -> dict[str, int]:
+        """Question kind → its number."""
+        return {kind: number for number, kind in enumerate(self.kinds)}
+
+    def encode(self, text: str, length: int) -> tuple[np.ndarray, np.ndarray]:
+        """Encode as [CLS] text [SEP] [PAD]…: read-only (ids, mask), both [length] int32, mask 1 = token, 0 = padding.
+
+        A text that is too long loses its end but keeps [SEP]. `length` is at least 2.
+        """
+        ids, mask, _ = self._encode(text, length)
+        return ids, mask
+
+    def word_ids(self, text: str, length: int) -> np.ndarray:
+        """For each token of `encode(text, length)` the number of its word, -1 for special tokens: [length] int32."""
+        return self._encode(text, length)[2]
+
+    @cached_property
+    def _encode(self):
+        return lru_cache(maxsize=1 << 17)(self._encode_anew)
+
+    def _encode_anew(self, text: str, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        encoding = self.tokenizer.encode(text)
+        used = min(len(encoding.ids), length)
+        ids = np.full(length, self.pad_id, np.int32)
+        ids[:used] = encoding.ids[:used]
+        ids[used - 1] = self.sep_id
+        words = np.full(length, -1, np.int32)
+        words[:used] = [-1 if word is None else word for word in encoding.word_ids[:used]]
+        words[used - 1] = -1
+        mask = (np.arange(length) < used).astype(np.int32)
+        for array in (ids, mask, words):
+            array.flags.writeable = False  # shared through the cache
+        return ids, mask, words
+
+
+def build_vocabulary(sources: Sequence[Source], data: ConfigDict) -> Vocabulary:
+    """Vocabulary of the texts of `sources`, normally the training split alone.
+
+    Answers are those given at least `data.answers_min_count` times, most frequent first, then by name; kinds are sorted
+    by name. The tokenizer is loaded from `data.tokenizer`, or trained to `data.vocab_size` tokens where that is ''.
+
+    Raises UserError where `data.tokenizer` is unusable, or where no answer is frequent enough.
+    """
+    if data.tokenizer:
+        tokenizer = load_tokenizer(data.tokenizer)
+    else:
+        tokenizer = train_tokenizer((text for s in sources for text in s.texts()), data.vocab_size)
+    counts: Counter[str] = Counter()
+    kinds: set[str] = set()
+    most = 1
+    for source in sources:
+        for index in range(len(source)):
+            for question in source.text_of(index)[1]:
+                counts.update(answer for answer, _ in question.answers)
+                kinds.add(question.kind)
+                most = max(most, len(question.answers))
+    answers = sorted((a for a, n in counts.items() if n >= data.answers_min_count), key=lambda a: (-counts[a], a))
+    if counts and not answers:
+        raise UserError(
+            f"no answer occurs data.answers_min_count={data.answers_min_count} times; the most frequent one,"
+            f" '{counts.most_common(1)[0][0]}', occurs {max(counts.values())} times: lower data.answers_min_count."
+        )
+    return Vocabulary(
+        tokenizer_json=tokenizer.to_str(),
+        answers=tuple(answers),
+        kinds=tuple(sorted(kinds - {""})),
+        answers_per_question=min(most, MAX_ANSWERS_PER_QUESTION),
+    )
+
+
+def check_same(found: Vocabulary, expected: Vocabulary, where: str) -> None:
+    """Raise UserError naming the first difference between two vocabularies; `where` says where `expected` is from."""
+    for field in ("answers", "kinds"):
+        _check_list(field, getattr(found, field), getattr(expected, field), where)
+    if found.tokenizer_json != expected.tokenizer_json:
+        tokens = (sorted(v.tokenizer.get_vocab(), key=v.tokenizer.get_vocab().get) for v in (found, expected))
+        _check_list("tokens", *tokens, where)
+        raise UserError(f"the tokenizer's rules differ from those of {where}: use the same tokenizer.json and text.")
+    if found.answers_per_question != expected.answers_per_question:
+        raise UserError(
+            f"questions have up to {found.answers_per_question} answers here, but {expected.answers_per_question} in"
+            f" {where}: use the data and data.* settings it was made with."
+        )
+
+
+def _check_list(field: str, found: Sequence[str], expected: Sequence[str], where: str) -> None:
+    advice = "use the data and data.* settings it was made with, or start a new work directory"
+    for number, (ours, theirs) in enumerate(zip(found, expected, strict=False)):
+        if ours != theirs:
+            raise UserError(
+                f"the vocabulary does not match {where}: number {number} of its {field} is '{theirs}' there and"
+                f" '{ours}' here; {advice}."
+            )
+    if len(found) != len(expected):
+        raise UserError(
+            f"the vocabulary does not match {where}: it has {len(expected)} {field}, here are {len(found)}; {advice}."
+        )

@@ -1,0 +1,48 @@
+"""An evaluation as a table: ours, without the image, and what others published."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def format_table(
+    metrics: Mapping[str, float], blind: Mapping[str, float], published: Mapping[str, Mapping[str, Any]]
+) -> str:
+    """Rows of metrics; columns: this run, question only (where known), each published model.
+
+    Accuracies are in percent. Sources of the published figures follow the table, one line each.
+
+    Args:
+      metrics: of `evals.runner.evaluate`.
+      blind: of `evals.blind.blind_accuracy`; may be empty.
+      published: name → {metric: number, `source`: text}; may be empty.
+    """
+    names = sorted({*metrics, *(key for model in published.values() for key in model if key != "source")}, key=_order)
+    columns: list[tuple[str, Mapping[str, Any]]] = [("this run", metrics)]
+    if blind:
+        columns.append(("question only", {name: blind[_blind(name)] for name in names if _blind(name) in blind}))
+    columns += [(name.replace("_", " "), values) for name, values in published.items()]
+    rows = [["", *(title for title, _ in columns)]]
+    rows += [[name, *(_cell(name, values.get(name)) for _, values in columns)] for name in names]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    lines += [
+        f"{name.replace('_', ' ')}: {values['source']}" for name, values in published.items() if "source" in values
+    ]
+    return "\n".join(lines)
+
+
+def _blind(name: str) -> str:
+    """`accuracy_blind_x` for `accuracy_x`; other metrics have no such bound."""
+    return name.replace("accuracy", "accuracy_blind", 1) if name.startswith("accuracy") else ""
+
+
+def _order(name: str) -> tuple[bool, bool, str]:
+    """Answers first, other accuracies next, losses last."""
+    return name.endswith("loss"), not name.startswith("accuracy"), name
+
+
+def _cell(name: str, value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{100 * value:.1f} %" if "accuracy" in name else f"{value:.4f}"

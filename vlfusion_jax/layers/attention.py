@@ -1,0 +1,59 @@
+"""Multi-head attention of one stream to itself or to another."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from vlfusion_jax.core import names
+from vlfusion_jax.layers.projection import Projection
+from vlfusion_jax.ops.attention import dot_product_attention
+from vlfusion_jax.parallel.strategy import constrain
+
+
+class Attention(nn.Module):
+    """Multi-head attention (Vaswani et al. 2017, section 3.2.2).
+
+    Kernels are [embed, heads, head_dim] and [heads, head_dim, embed]: heads can be split over devices without a
+    reshape in between.
+    """
+
+    heads: int
+    dropout: float = 0.0
+    train: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, queries_btd: jax.Array, keys_bsd: jax.Array, mask_bs: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Attends from `queries_btd` [batch, t, embed] to `keys_bsd` [batch, s, embed] where `mask_bs` is 1.
+
+        The keys may have fewer rows than the queries, which divide by them: equal shares of consecutive query rows then
+        attend to one row of keys. They are laid end to end, so that keys are projected once and never copied.
+
+        Returns:
+          [batch, t, embed], and the weights [batch, heads, t, s] in f32.
+        """
+        batch, length, width = queries_btd.shape
+        shared = batch // keys_bsd.shape[0]
+        queries_btd = queries_btd.reshape(batch // shared, shared * length, width)
+        head_dim = width // self.heads
+
+        def into_heads(name: str, x: jax.Array) -> jax.Array:
+            y = Projection(
+                "btd,dhk->bhtk", (width, self.heads, head_dim), (names.EMBED, names.HEADS, names.HEAD_DIM),
+                (self.heads, head_dim), (names.HEADS, names.HEAD_BIAS), bias_expand=(1,), dtype=self.dtype, name=name,
+            )(x)  # fmt: skip
+            return constrain(y, names.BATCH, names.HEADS, names.SEQUENCE, names.HEAD_DIM)
+
+        query, key, value = into_heads("query", queries_btd), into_heads("key", keys_bsd), into_heads("value", keys_bsd)
+        dropout_key = self.make_rng(names.DROPOUT) if self.train and self.dropout > 0 else None
+        attended, weights = dot_product_attention(
+            query, key, value, mask_bs, dropout_rate=self.dropout, dropout_key=dropout_key
+        )
+        output = Projection(
+            "bhtk,hkd->btd", (self.heads, head_dim, width), (names.HEADS, names.HEAD_DIM, names.EMBED),
+            (width,), (names.EMBED,), dtype=self.dtype, name="output",
+        )(attended)  # fmt: skip
+        heads_outside = weights.reshape(batch // shared, self.heads, shared, length, -1).swapaxes(1, 2)
+        return output.reshape(batch, length, width), heads_outside.reshape(batch, self.heads, length, -1)

@@ -1,0 +1,60 @@
+"""Many equal layers: scanned or unrolled, recomputed in the backward pass or not."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from vlfusion_jax.core import names
+from vlfusion_jax.layers.block import BlockSpec, FusionLayer
+
+# What the backward pass finds in memory instead of computing it again.
+REMAT_POLICIES = {
+    "full": None,
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+}
+
+
+class Stack(nn.Module):
+    """`length` layers of one kind.
+
+    Attributes:
+      scan: stack the parameters and scan over them: one compiled layer whatever the depth.
+      remat: `none`, `full` (keep only the inputs of each layer) or `dots` (keep the products with parameters).
+      The other attributes are those of `FusionLayer`.
+    """
+
+    spec: BlockSpec
+    streams: tuple[str, ...]
+    context: str
+    sublayers: tuple[str, ...]
+    length: int
+    scan: bool
+    remat: str
+    train: bool
+    capture: bool
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: dict[str, jax.Array], masks: dict[str, jax.Array]) -> tuple[dict[str, jax.Array], dict]:
+        """As `FusionLayer`; what is captured has a leading dim over the layers."""
+        layer = FusionLayer
+        if self.remat != "none":
+            layer = nn.remat(layer, policy=REMAT_POLICIES[self.remat], prevent_cse=not self.scan)
+        settings = (self.spec, self.streams, self.context, self.sublayers, self.train, self.capture, self.dtype)
+        if self.scan:
+            scanned = nn.scan(
+                layer,
+                variable_axes={"params": 0},
+                split_rngs={"params": True, names.DROPOUT: True},
+                in_axes=nn.broadcast,
+                length=self.length,
+                metadata_params={nn.PARTITION_NAME: names.LAYERS},
+            )
+            return scanned(*settings, name="layers")(x, masks)
+        captured = []
+        for i in range(self.length):
+            x, extra = layer(*settings, name=f"layer_{i}")(x, masks)
+            captured.append(extra)
+        return x, jax.tree.map(lambda *layers: jnp.stack(layers), *captured)

@@ -1,0 +1,41 @@
+"""Attention as functions of arrays."""
+
+import jax
+import jax.numpy as jnp
+
+# Far below any score, far above overflow: exp() of it is exactly zero.
+MASKED_SCORE = -1e30
+
+
+def dot_product_attention(
+    query_bhqd: jax.Array,
+    key_bhkd: jax.Array,
+    value_bhkd: jax.Array,
+    mask_bk: jax.Array,
+    *,
+    dropout_rate: float = 0.0,
+    dropout_key: jax.Array | None = None,
+) -> tuple[jax.Array, jax.Array]:
+    """Scaled dot-product attention (Vaswani et al. 2017, eq. 1) with the softmax in f32.
+
+    Args:
+      query_bhqd: [batch, heads, queries, head_dim].
+      key_bhkd: [batch, heads, keys, head_dim].
+      value_bhkd: [batch, heads, keys, head_dim].
+      mask_bk: [batch, keys], non-zero = keep. A row that keeps nothing yields zeros.
+      dropout_rate: share of attention weights dropped, where `dropout_key` is given.
+      dropout_key: key of the dropout.
+
+    Returns:
+      The attended values [batch, heads, queries, head_dim] in the values' dtype, and the weights
+      [batch, heads, queries, keys] in f32, before dropout.
+    """
+    keep_b11k = mask_bk[:, None, None, :] > 0
+    query_bhqd = query_bhqd * (query_bhqd.shape[-1] ** -0.5)
+    scores = jnp.einsum("bhqd,bhkd->bhqk", query_bhqd, key_bhkd, preferred_element_type=jnp.float32)
+    weights = jax.nn.softmax(jnp.where(keep_b11k, scores, MASKED_SCORE), axis=-1)
+    dropped = weights
+    if dropout_rate > 0 and dropout_key is not None:
+        dropped = weights * jax.random.bernoulli(dropout_key, 1 - dropout_rate, weights.shape) / (1 - dropout_rate)
+    attended = jnp.einsum("bhqk,bhkd->bhqd", dropped.astype(value_bhkd.dtype), value_bhkd)
+    return jnp.where(jnp.any(keep_b11k, axis=-1, keepdims=True), attended, 0), weights

@@ -1,0 +1,54 @@
+"""Losses per item, in f32: nothing is averaged here, so that weights are never lost on the way."""
+
+import jax
+import jax.numpy as jnp
+
+
+def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Softmax cross-entropy with integer labels.
+
+    Args:
+      logits: [..., classes].
+      labels: [...] integers in [0, classes).
+
+    Returns:
+      [...] f32, in nats.
+    """
+    logits = logits.astype(jnp.float32)
+    picked = jnp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
+    return jax.nn.logsumexp(logits, axis=-1) - picked
+
+
+def sparse_soft_cross_entropy(logits: jax.Array, ids: jax.Array, scores: jax.Array) -> jax.Array:
+    """Softmax cross-entropy against the few classes listed, their scores normalised to one.
+
+    Args:
+      logits: [rows, classes].
+      ids: [rows, listed] integers; `scores`: [rows, listed], zero where nothing is listed.
+
+    Returns:
+      [rows] f32; zero where no score is positive.
+    """
+    logits = logits.astype(jnp.float32)
+    share = scores / jnp.maximum(scores.sum(-1, keepdims=True), 1e-9)
+    log_probs = jnp.take_along_axis(logits, ids, axis=-1) - jax.nn.logsumexp(logits, axis=-1, keepdims=True)
+    return -(share * log_probs).sum(-1)
+
+
+def sparse_binary_cross_entropy(logits: jax.Array, ids: jax.Array, scores: jax.Array, valid: jax.Array) -> jax.Array:
+    """Sigmoid cross-entropy summed over the classes, with soft targets for the few classes listed.
+
+    The VQA loss of ViLT, UNITER and LXMERT: BCE averaged over the answers, times their number. With t the target,
+    BCE(x, t) = softplus(x) - t x, so the dense target matrix is never built.
+
+    Args:
+      logits: [rows, classes].
+      ids: [rows, listed] integers; `scores`: [rows, listed] in [0, 1], zero where nothing is listed.
+      valid: [classes], non-zero for classes that exist (the rest pads the table).
+
+    Returns:
+      [rows] f32.
+    """
+    logits = logits.astype(jnp.float32)
+    negatives = jnp.where(valid > 0, jax.nn.softplus(logits), 0).sum(-1)
+    return negatives - (scores * jnp.take_along_axis(logits, ids, axis=-1)).sum(-1)

@@ -1,0 +1,51 @@
+"""Joining the processes of a run, or not, before any device is touched."""
+
+import os
+
+import jax
+
+from vlfusion_jax.core.errors import UserError
+
+ENVIRONMENT = ("VLFUSION_COORDINATOR_ADDRESS", "VLFUSION_NUM_PROCESSES", "VLFUSION_PROCESS_ID")
+
+
+def _cluster_detected() -> bool:
+    # The same detection that `jax.distributed.initialize()` runs, asked beforehand: without a cluster it raises.
+    from jax._src.clusters import ClusterEnv
+
+    return any(c.is_env_present() and not getattr(c, "opt_in_only_method", False) for c in ClusterEnv._cluster_types)
+
+
+def initialize(coordinator_address: str = "", num_processes: int = 0, process_id: int = -1) -> str:
+    """Starts `jax.distributed` from the arguments, else from the environment, else from a detected cluster.
+
+    Args:
+      coordinator_address: `host:port` of process 0; empty = ask the environment (`VLFUSION_COORDINATOR_ADDRESS`,
+        `VLFUSION_NUM_PROCESSES`, `VLFUSION_PROCESS_ID`), then the cluster (SLURM, Open MPI, GKE and TPU VMs).
+      num_processes: number of processes.
+      process_id: number of this one, from 0.
+
+    Returns:
+      How it was set up, in words.
+
+    Raises:
+      UserError: where some of the three are given and others are not.
+    """
+    given, source = (coordinator_address, num_processes or "", "" if process_id < 0 else process_id), "flags"
+    if not any(str(g) for g in given):
+        given, source = tuple(os.environ.get(name, "") for name in ENVIRONMENT), "environment"
+    if any(str(g) for g in given):
+        if not all(str(g) for g in given):
+            raise UserError(
+                f"distributed set-up from {source} is incomplete: coordinator address, number of processes and process "
+                f"id go together, got {given}. Flags: --coordinator_address, --num_processes, --process_id; "
+                f"environment: {', '.join(ENVIRONMENT)}."
+            )
+        if "cpu" in (jax.config.jax_platforms or "cpu"):
+            jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        jax.distributed.initialize(given[0], int(given[1]), int(given[2]))
+        return f"process {given[2]} of {given[1]}, by {source}"
+    if _cluster_detected():
+        jax.distributed.initialize()
+        return f"process {jax.process_index()} of {jax.process_count()}, by the cluster's environment"
+    return "one process"

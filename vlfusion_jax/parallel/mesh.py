@@ -1,0 +1,41 @@
+"""The device mesh of a run. Built once; every sharding of the run refers to it."""
+
+import math
+
+import jax
+from jax.experimental import mesh_utils
+from jax.sharding import AxisType, Mesh
+
+from vlfusion_jax.core import names
+from vlfusion_jax.core.errors import UserError
+
+
+def axis_sizes(requested: dict[str, int], num_devices: int, strategy: str) -> dict[str, int]:
+    """Sizes of all mesh axes, the one given as -1 filled in so that their product is `num_devices`.
+
+    Raises:
+      UserError: for an unknown axis, a size below 1, more than one -1, or sizes that do not make `num_devices`.
+    """
+    unknown = set(requested) - set(names.MESH_AXES)
+    if unknown:
+        raise UserError(f"sharding {strategy!r}: unknown mesh axis {sorted(unknown)}; the axes are {names.MESH_AXES}.")
+    sizes = {axis: requested.get(axis, 1) for axis in names.MESH_AXES}
+    free = [axis for axis, size in sizes.items() if size == -1]
+    if len(free) > 1 or any(size < 1 and size != -1 for size in sizes.values()):
+        raise UserError(f"sharding {strategy!r}: mesh sizes {sizes} must be positive, with at most one -1.")
+    fixed = math.prod(size for size in sizes.values() if size != -1)
+    if free:
+        sizes[free[0]] = num_devices // fixed
+    if math.prod(sizes.values()) != num_devices:
+        raise UserError(
+            f"sharding {strategy!r}: mesh {requested} does not fit {num_devices} device(s); "
+            f"the product of the axes must be {num_devices}."
+        )
+    return sizes
+
+
+def make_mesh(sizes: dict[str, int], devices: list[jax.Device]) -> Mesh:
+    """Mesh over `devices`, neighbours on the interconnect placed on the inner axes."""
+    shape = tuple(sizes[axis] for axis in names.MESH_AXES)
+    grid = mesh_utils.create_device_mesh(shape, devices=devices, allow_split_physical_axes=True)
+    return Mesh(grid, names.MESH_AXES, axis_types=(AxisType.Auto,) * len(names.MESH_AXES))

@@ -1,0 +1,130 @@
+"""A trained run that answers questions about images."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from vlfusion_jax.config.dump import load_plain
+from vlfusion_jax.core import names
+from vlfusion_jax.core.errors import UserError
+from vlfusion_jax.data import images
+from vlfusion_jax.data.records import Source
+from vlfusion_jax.data.vocabulary import Vocabulary
+from vlfusion_jax.train.checkpoint import load_meta, load_params
+from vlfusion_jax.train.report import Answered
+from vlfusion_jax.train.setup import Run, build
+
+
+class Answer(NamedTuple):
+    """An answer of the vocabulary with its probability: softmax for `ce`, for `bce` a sigmoid of its own."""
+
+    text: str
+    probability: float
+
+
+class Predictor:
+    """Answers by a run's model.
+
+    Args:
+      run: see `train.setup.Run`; needs the `vqa` task.
+      params: sharded parameters.
+
+    Raises:
+      UserError: the run was not trained to answer.
+    """
+
+    def __init__(self, run: Run, params: Any):
+        if not run.config.tasks.vqa.weight:
+            raise UserError(f"run {run.config.name!r} cannot answer questions: its tasks.vqa.weight is 0.")
+        self._run, self._params = run, params
+
+    @classmethod
+    def load(cls, workdir: str | Path) -> "Predictor":
+        """From the newest checkpoint of a work directory, or from the folder of one checkpoint, on one device.
+
+        Raises:
+          UserError: no readable checkpoint, or a run without the `vqa` task.
+        """
+        meta = load_meta(workdir)
+        config = load_plain(meta["config"], str(workdir))
+        with config.unlocked():
+            config.sharding, config.train.micro_batches = "dp", 1
+        run = build(config, Vocabulary.from_dict(meta["vocabulary"]), jax.local_devices()[:1])
+        return cls(run, load_params(workdir, run.abstract_state.params))
+
+    def answer(self, image: str | Path | np.ndarray, question: str, top: int = 5) -> list[Answer]:
+        """The `top` most probable answers, best first.
+
+        Args:
+          image: path of an image file, or [height, width, 3] uint8 RGB.
+          question: its text.
+          top: how many answers.
+
+        Raises:
+          UserError: the file is missing or no image, or the array has another shape or type.
+        """
+        pixels = image if isinstance(image, np.ndarray) else _read_image(Path(image))
+        return self.answer_all([pixels], [question], top)[0]
+
+    def answer_all(self, pixels: Sequence[np.ndarray], questions: Sequence[str], top: int = 5) -> list[list[Answer]]:
+        """`answer` for many images with one question each, in one batch."""
+        config, vocabulary = self._run.config, self._run.vocabulary
+        for image in pixels:
+            if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8:
+                raise UserError(f"image: expected [height, width, 3] uint8, got {list(image.shape)} {image.dtype}.")
+        fitted = [images.fit(image, tuple(config.data.image_size)) for image in pixels]
+        encoded = [vocabulary.encode(question, config.data.question_length) for question in questions]
+        columns = {
+            names.IMAGE: [image for image, _ in fitted],
+            names.IMAGE_MASK: [mask for _, mask in fitted],
+            names.key(names.QUESTION, names.TEXT): [ids for ids, _ in encoded],
+            names.key(names.QUESTION, names.TEXT_MASK): [mask for _, mask in encoded],
+        }
+        logits = self._run.predict_step(self._params, {name: self._rows(rows) for name, rows in columns.items()})
+        probabilities = self._probabilities(np.asarray(jax.device_get(logits), np.float64))[: len(questions)]
+        return [
+            [Answer(vocabulary.answers[i], float(row[i])) for i in np.argsort(-row, kind="stable")[:top]]
+            for row in probabilities
+        ]
+
+    def _rows(self, rows: Sequence[np.ndarray]) -> jax.Array:
+        """Global array of the rows, all of which every host has; the last is repeated until the devices divide them."""
+        spare = -len(rows) % self._run.strategy.batch_parts
+        array = np.stack([*rows, *[rows[-1]] * spare])
+        return jax.make_array_from_callback(array.shape, self._run.batch_sharding, lambda index: array[index])
+
+    def _probabilities(self, logits: np.ndarray) -> np.ndarray:
+        logits = logits[:, : len(self._run.vocabulary.answers)]  # the rest is padding
+        if self._run.config.tasks.vqa.loss == "bce":
+            return 1 / (1 + np.exp(-logits))
+        exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+
+def answer_some(predictor: Predictor, source: Source, count: int) -> list[Answered]:
+    """One question each of `count` images spread evenly over `source`, answered; the same ones every time.
+
+    Images without questions are left out.
+    """
+    asked = [number for number in range(len(source)) if source.text_of(number)[1]]
+    count = min(count, len(asked))
+    chosen = [asked[i * len(asked) // count] for i in range(count)]
+    records = [source[number] for number in chosen]
+    questions = [record.questions[i * 7 % len(record.questions)] for i, record in enumerate(records)]
+    pixels = [images.decode_image(record.image, record.image_name) for record in records]
+    if not questions:
+        return []
+    answers = predictor.answer_all(pixels, [question.text for question in questions], top=1)
+    return [
+        Answered(image, question.text, *best, truth=question.answers[0][0], correct=best.text in dict(question.answers))
+        for image, question, [best] in zip(pixels, questions, answers, strict=True)
+    ]
+
+
+def _read_image(path: Path) -> np.ndarray:
+    if not path.is_file():
+        raise UserError(f"image file {path} does not exist.")
+    return images.decode_image(path.read_bytes(), str(path))

@@ -1,0 +1,56 @@
+"""Gradients of a big batch, computed in parts."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from vlfusion_jax.tasks.task import Batch
+
+GradFunction = Callable[..., tuple[tuple[jax.Array, Any], Any]]
+
+
+def split_batch(batch: Batch, parts: int, images: int) -> Batch:
+    """Adds a leading dim of `parts` to every entry: image i goes to part i % parts, with all its texts.
+
+    Strided rather than cut in blocks: each device's rows then stay on it, whatever the number of parts.
+
+    Args:
+      batch: entries of `images` rows or a multiple of it.
+      parts: divides `images`.
+      images: images in the batch.
+    """
+
+    def split(x: jax.Array) -> jax.Array:
+        texts = x.shape[0] // images
+        grouped = x.reshape(images // parts, parts, texts, *x.shape[1:])
+        return jnp.swapaxes(grouped, 0, 1).reshape(parts, x.shape[0] // parts, *x.shape[1:])
+
+    return {name: split(x) for name, x in batch.items()}
+
+
+def accumulate(grad_function: GradFunction, parts: int, image_key: str) -> GradFunction:
+    """Wraps `grad_function(params, batch, scales, rng) → ((value, sums), grads)` to sum over `parts` parts.
+
+    Value, sums and gradients are sums over items, scaled by weights of the whole batch: they add up to the big
+    batch's, whatever the masks.
+    """
+    if parts == 1:
+        return grad_function
+
+    def accumulated(params: Any, batch: Batch, scales: Any, rng: jax.Array) -> tuple[tuple[jax.Array, Any], Any]:
+        micro = split_batch(batch, parts, batch[image_key].shape[0])
+
+        def part(total: Any, inputs: tuple[jax.Array, Batch]) -> tuple[Any, None]:
+            i, part_batch = inputs
+            result = grad_function(params, part_batch, scales, jax.random.fold_in(rng, i))
+            return jax.tree.map(jnp.add, total, result), None
+
+        one = {name: x[0] for name, x in micro.items()}
+        shapes = jax.eval_shape(grad_function, params, one, scales, rng)
+        zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+        total, _ = jax.lax.scan(part, zeros, (jnp.arange(parts), micro))
+        return total
+
+    return accumulated

@@ -1,0 +1,57 @@
+"""Where a run begins: at its newest checkpoint, at another run's weights, or at random ones."""
+
+import sys
+from typing import Any
+
+import jax
+
+from vlfusion_jax.core.errors import UserError
+from vlfusion_jax.data.vocabulary import Vocabulary, check_same
+from vlfusion_jax.train.checkpoint import Checkpointer, load_meta, load_params
+from vlfusion_jax.train.state import TrainState
+
+HEADS = r"^head_"
+ANSWER_HEAD = "head_vqa"
+
+
+def begin(run: Any, checkpoints: Checkpointer) -> tuple[TrainState, int, float]:
+    """(state, completed updates, seconds of training so far) to go on from.
+
+    Args:
+      run: see `train.setup.Run`.
+      checkpoints: of the work directory.
+
+    Raises:
+      UserError: no checkpoint reads, or the one to begin from has another vocabulary or does not fit the model.
+    """
+    restored = checkpoints.restore(run.abstract_state)
+    if restored is not None:
+        stored = Vocabulary.from_dict(restored.meta["vocabulary"])
+        check_same(run.vocabulary, stored, f"checkpoint {restored.step} of this work directory")
+        say(f"resuming after step {restored.step}")
+        return restored.state, restored.step, restored.meta["clock"]
+    state = run.init_state()
+    if run.config.init_from:
+        state = state.replace(params=_params_of(run.config.init_from, run, state.params))
+        say(f"starting from the parameters of {run.config.init_from}")
+    return state, 0, 0.0
+
+
+def _params_of(path: str, run: Any, fresh: dict[str, Any]) -> dict[str, Any]:
+    """Parameters of another run; heads that it lacks stay fresh, and so does the answer head where answers differ."""
+    stored = Vocabulary.from_dict(load_meta(path)["vocabulary"])
+    if stored.tokenizer_json != run.vocabulary.tokenizer_json:
+        raise UserError(
+            f"init_from: the tokenizer of {path} is not that of this run; use its vocabulary, by data.tokenizer or by "
+            "training on the same text."
+        )
+    params = load_params(path, run.abstract_state.params, fresh, allow_new=(HEADS,))
+    if stored.answers != run.vocabulary.answers and ANSWER_HEAD in params:
+        params = params | {ANSWER_HEAD: fresh[ANSWER_HEAD]}
+    return params
+
+
+def say(message: str) -> None:
+    """One line on stderr, from process 0."""
+    if jax.process_index() == 0:
+        print(message, file=sys.stderr, flush=True)

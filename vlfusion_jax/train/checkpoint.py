@@ -1,0 +1,323 @@
+"""Checkpoints of a run: `<workdir>/checkpoints/<step>/{state,data,meta}`. The only file that knows Orbax.
+
+`state` is the sharded `TrainState`; `data` names the next batch; `meta` is what it takes to rebuild the run, as JSON.
+A checkpoint appears under its number only when all of it is written, so a killed run leaves the one before.
+"""
+
+import gc
+import json
+import logging
+import re
+import sys
+import warnings
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from ml_collections import ConfigDict
+from orbax.checkpoint import v1 as ocp
+
+from vlfusion_jax.core.errors import UserError
+from vlfusion_jax.core.tree import flatten, path_name
+from vlfusion_jax.train.checksum import checksums
+
+FOLDER = "checkpoints"
+_STATE, _DATA, _META, _CHECKSUMS = "state", "data", "meta", "checksums"
+
+
+class CheckpointWarning(UserWarning):
+    """A checkpoint could not be read and an older one is used in its place."""
+
+
+class Restored(NamedTuple):
+    """What one checkpoint holds: completed updates, `TrainState`, data position, and the run's description."""
+
+    step: int
+    state: Any
+    data: dict[str, int]
+    meta: dict[str, Any]
+
+
+class Checkpointer:
+    """Saves and restores the checkpoints of one work directory; the newest `keep` and the best by metric remain.
+
+    Args:
+      workdir: the run's folder.
+      config: `config.checkpoint` of the run: `keep`, `best_metric`, `best_mode`.
+    """
+
+    def __init__(self, workdir: str | Path, config: ConfigDict):
+        policies = ocp.training.preservation_policies
+        kept = [policies.LatestN(config.keep)]
+        if config.best_metric:
+            kept.append(
+                policies.BestN(
+                    get_metric_fn=lambda metrics: metrics[config.best_metric],
+                    reverse=config.best_mode == "min",
+                    n=1,
+                    keep_checkpoints_without_metrics=False,
+                )
+            )
+        self._best_metric = config.best_metric
+        self._orbax = ocp.training.Checkpointer(
+            (Path(workdir) / FOLDER).absolute(),
+            context=_context(),
+            preservation_policy=policies.AnyPreservationPolicy(kept),
+            cleanup_tmp_directories=True,
+        )
+
+    def save(self, step: int, state: Any, meta: dict[str, Any], metrics: dict[str, float] | None = None) -> None:
+        """Writes checkpoint `step` in the background; the state may be donated as soon as this returns.
+
+        Waits for the save before it, and raises the error that one may have met.
+
+        Args:
+          step: completed updates; the batch to resume with has the same number.
+          state: sharded `TrainState`.
+          meta: JSON-able description of the run, with `config.seed` inside.
+          metrics: evaluation of this very state, where there was one; decides which checkpoint is the best.
+        """
+        self._orbax.wait()
+        if step in self.steps():
+            return
+        ranked = {self._best_metric: metrics[self._best_metric]} if self._is_ranked(metrics) else None
+        self._orbax.save_checkpointables_async(
+            step,
+            {
+                _STATE: state,
+                _DATA: {"next_batch": step, "seed": meta["config"]["seed"]},
+                _META: {**meta, "step": step, "orbax": version("orbax-checkpoint"), _CHECKSUMS: checksums(state)},
+            },
+            force=True,
+            metrics=ranked,
+        )
+
+    def _is_ranked(self, metrics: dict[str, float] | None) -> bool:
+        if not self._best_metric or metrics is None:
+            return False
+        if self._best_metric not in metrics:
+            raise UserError(
+                f"config.checkpoint.best_metric: evaluation has no {self._best_metric!r}; it has {sorted(metrics)}."
+            )
+        return True
+
+    def steps(self) -> list[int]:
+        """Completed checkpoints, oldest first."""
+        return [checkpoint.step for checkpoint in self._orbax.checkpoints]
+
+    def restore(self, abstract_state: Any) -> Restored | None:
+        """The newest checkpoint that reads whole, placed as `abstract_state` says; None where there is none.
+
+        Checkpoints that do not read are named in a `CheckpointWarning` and, once an older one did, renamed to
+        `<step>.unreadable`, so that the run can write those steps again.
+
+        Args:
+          abstract_state: tree of `jax.ShapeDtypeStruct` with `sharding`; its mesh need not be that of the save.
+
+        Raises:
+          UserError: there are checkpoints and none reads.
+        """
+        folders = _step_folders(Path(self._orbax.directory))
+        if not folders:
+            return None
+        folder, restored = _newest_readable(folders, lambda folder: _read(folder, abstract_state))
+        self._set_aside(folders[: folders.index(folder)])
+        return restored
+
+    def _set_aside(self, unreadable: list[Path]) -> None:
+        if not unreadable:
+            return
+        if jax.process_index() == 0:
+            for folder in unreadable:
+                folder.rename(folder.with_name(f"{folder.name}.unreadable"))
+        if jax.process_count() > 1:
+            ocp.multihost.sync_global_processes("set_aside_unreadable_checkpoints")
+        self._orbax.reload()
+
+    def wait(self) -> None:
+        """Returns when nothing is being written any more; raises what a save met."""
+        self._orbax.wait()
+
+    def close(self) -> None:
+        """Waits, and lets go of the folder."""
+        self._orbax.close()
+
+
+def load_meta(path: str | Path) -> dict[str, Any]:
+    """`meta` of the newest readable checkpoint; touches no device, so that it may decide which devices to start.
+
+    Args:
+      path: a work directory, its `checkpoints` folder, or the folder of one checkpoint.
+
+    Raises:
+      UserError: no checkpoint there, or none that reads.
+    """
+    return _newest_readable(_checkpoint_folders(Path(path)), _read_meta)[1]
+
+
+def load_params(
+    path: str | Path, abstract_params: Any, fresh_params: Any = None, allow_new: tuple[str, ...] = ()
+) -> Any:
+    """Parameters of the newest readable checkpoint, placed as `abstract_params` says.
+
+    Args:
+      path: a work directory, its `checkpoints` folder, or the folder of one checkpoint.
+      abstract_params: tree of `jax.ShapeDtypeStruct` with `sharding`.
+      fresh_params: initialised parameters of the same structure, needed with `allow_new`.
+      allow_new: regular expressions searched in parameter paths. What matches may be absent from the checkpoint, or
+        of another shape there, and is then taken from `fresh_params`; or be left over in the checkpoint.
+
+    Raises:
+      UserError: no readable checkpoint, or parameters that are missing, left over, or of another shape.
+    """
+    wanted = flatten(abstract_params)
+
+    def read(folder: Path) -> Any:
+        with _context():
+            stored = flatten(ocp.checkpointables_metadata(folder).metadata[_STATE]["params"])
+        reused = _reusable(wanted, stored, allow_new, folder)
+        loaded = _load(folder, {_STATE: {"params": _nest(reused)}}, partial=True)[_STATE]["params"]
+        _check_arrays(flatten(loaded), reused)
+        _check_sums(loaded, _read_meta(folder)[_CHECKSUMS], prefix="params/")
+        return flatten(loaded)
+
+    loaded = _newest_readable(_checkpoint_folders(Path(path)), read)[1]
+    fresh = flatten(fresh_params) if fresh_params is not None else {}
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: loaded[path_name(path)] if path_name(path) in loaded else fresh[path_name(path)],
+        abstract_params,
+    )
+
+
+def _reusable(
+    wanted: dict[str, Any], stored: dict[str, Any], allow_new: tuple[str, ...], folder: Path
+) -> dict[str, Any]:
+    """The wanted leaves that the checkpoint can give; refuses differences that `allow_new` does not cover."""
+
+    def refused(name: str) -> bool:
+        return not any(re.search(pattern, name) for pattern in allow_new)
+
+    def differs(name: str) -> bool:
+        return tuple(stored[name].shape) != tuple(wanted[name].shape)
+
+    missing = [name for name in wanted if name not in stored]
+    unused = [name for name in stored if name not in wanted]
+    reshaped = [name for name in wanted if name in stored and differs(name)]
+    complaints = [
+        *(f"{name}: missing in the checkpoint" for name in missing if refused(name)),
+        *(f"{name}: in the checkpoint, not in the model" for name in unused if refused(name)),
+        *(
+            f"{name}: {tuple(stored[name].shape)} in the checkpoint, {tuple(wanted[name].shape)} in the model"
+            for name in reshaped
+            if refused(name)
+        ),
+    ]
+    if complaints:
+        raise UserError(
+            f"the parameters of {folder} do not fit this model; use the model section of the config that made it.\n  "
+            + "\n  ".join(complaints)
+        )
+    return {name: leaf for name, leaf in wanted.items() if name not in missing and name not in reshaped}
+
+
+def _nest(leaves: dict[str, Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for name, leaf in leaves.items():
+        *folders, last = name.split("/")
+        place = tree
+        for folder in folders:
+            place = place.setdefault(folder, {})
+        place[last] = leaf
+    return tree
+
+
+def _context(partial: bool = False) -> ocp.Context:
+    registry = ocp.handlers.local_registry()
+    for item in (_DATA, _META):
+        registry.add(ocp.handlers.JsonHandler, checkpointable_name=item)
+    context = ocp.Context()
+    context.checkpointables.registry = registry
+    context.pytree.loading.partial_load = partial
+    return context
+
+
+def _load(folder: Path, items: dict[str, Any], partial: bool = False) -> dict[str, Any]:
+    with _context(partial):
+        return ocp.load_checkpointables(folder, items)
+
+
+def _read_meta(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / _META / "data.json").read_text(encoding="utf-8"))
+
+
+def _read(folder: Path, abstract_state: Any) -> Restored:
+    data, meta = _load(folder, {_DATA: None})[_DATA], _read_meta(folder)
+    state = _load(folder, {_STATE: abstract_state})[_STATE]
+    _check_arrays(flatten(state), flatten(abstract_state))
+    _check_sums(state, meta[_CHECKSUMS])
+    return Restored(int(folder.name), state, data, meta)
+
+
+def _check_arrays(leaves: dict[str, Any], wanted: dict[str, Any]) -> None:
+    # A partial load returns shapes, not arrays, for what it did not find.
+    for name, shape in wanted.items():
+        leaf = leaves.get(name)
+        if not isinstance(leaf, jax.Array) or leaf.shape != shape.shape or leaf.dtype != shape.dtype:
+            raise ValueError(f"{name} is {leaf!r:.80}, not an array {shape.dtype}{list(shape.shape)}")
+
+
+def _check_sums(tree: Any, stored: dict[str, int], prefix: str = "") -> None:
+    wrong = [name for name, value in checksums(tree).items() if stored[prefix + name] != value]
+    if wrong:
+        raise ValueError(f"checksum mismatch: the stored bytes changed after they were written, in {', '.join(wrong)}")
+
+
+def _step_folders(checkpoints: Path) -> list[Path]:
+    """Folders of finished checkpoints, newest first; one being written has a longer name."""
+    found = [folder for folder in checkpoints.glob("*") if folder.name.isdigit() and folder.is_dir()]
+    return sorted(found, key=lambda folder: int(folder.name), reverse=True)
+
+
+def _checkpoint_folders(path: Path) -> list[Path]:
+    path = path.absolute()
+    if path.name.isdigit() and (path / _STATE).is_dir():
+        return [path]
+    folders = _step_folders(path / FOLDER) or _step_folders(path)
+    if not folders:
+        raise UserError(
+            f"{path}: no checkpoint here; expected a work directory with {FOLDER}/<step>, or the folder of one step."
+        )
+    return folders
+
+
+def _newest_readable(folders: list[Path], read: Callable[[Path], Any]) -> tuple[Path, Any]:
+    """First of `folders` that `read` accepts, with what it returned; warns of each one passed over."""
+    reasons: list[str] = []
+    for folder in folders:
+        try:
+            result = read(folder)
+        except UserError:
+            raise  # the checkpoint is sound; what was asked of it does not fit
+        except Exception as error:  # Orbax and its storage raise many kinds for damaged files
+            reasons.append(f"{folder}: {type(error).__name__}: {(str(error).strip() or '-').splitlines()[0][:300]}")
+        else:
+            for reason in reasons:
+                message = f"unreadable checkpoint passed over, {folder.name} used in its place. {reason}"
+                warnings.warn(message, CheckpointWarning, stacklevel=3)
+            return folder, result
+        _collect_abandoned_reads()
+    raise UserError("no checkpoint reads:\n  " + "\n  ".join(reasons))
+
+
+def _collect_abandoned_reads() -> None:
+    """Frees what Orbax had begun to read, without the pages its abandoned tasks print whenever they are found."""
+    log, hook = logging.getLogger("asyncio"), sys.unraisablehook
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        log.disabled, sys.unraisablehook = True, lambda _: None
+        try:
+            gc.collect()
+        finally:
+            log.disabled, sys.unraisablehook = False, hook

@@ -1,0 +1,81 @@
+"""The training loop."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from vlfusion_jax.data.global_array import to_global
+from vlfusion_jax.train.begin import begin, say
+from vlfusion_jax.train.checkpoint import Checkpointer
+from vlfusion_jax.train.log import TrainLog, is_due
+from vlfusion_jax.train.meta import describe
+from vlfusion_jax.train.metrics import MetricWriter
+from vlfusion_jax.train.state import TrainState
+from vlfusion_jax.train.watch import StopWatch
+
+
+class Outcome(NamedTuple):
+    """How `train` ended.
+
+    Attributes:
+      state: the last `TrainState`.
+      step: completed updates.
+      finished: False where a signal stopped the run early; it is saved, and the same command goes on with it.
+      evaluation: results of the last step, None where it was not evaluated now.
+    """
+
+    state: TrainState
+    step: int
+    finished: bool
+    evaluation: dict[str, float] | None
+
+
+def train(
+    run: Any,
+    batches_from: Callable[[int], Iterator[dict[str, np.ndarray]]],
+    workdir: str | Path,
+    evaluate: Callable[[Any], dict[str, float]] | None = None,
+) -> Outcome:
+    """Trains `run` in `workdir` to its last step, from the newest checkpoint there or from the beginning.
+
+    Args:
+      run: see `train.setup.Run`.
+      batches_from: step → iterator of this host's part of batch `step`, `step` + 1, … with a `close` method.
+      workdir: gets `checkpoints`, `metrics.jsonl` and `tensorboard`.
+      evaluate: params → metrics, called every `train.eval_every` steps and after the last.
+
+    Raises:
+      UserError: loss or gradient is not finite; the vocabulary is not the checkpoint's; no checkpoint reads.
+    """
+    config, steps = run.config, run.config.train.steps
+    evaluation, stop = None, False
+    with contextlib.closing(Checkpointer(workdir, config.checkpoint)) as checkpoints, StopWatch() as watch:
+        state, step, clock = begin(run, checkpoints)
+        if step >= steps:
+            say(f"already trained to step {step}: nothing left to do")
+            return Outcome(state, step, True, None)
+        with MetricWriter(workdir, step) as writer, contextlib.closing(batches_from(step)) as batches:
+            log = TrainLog(run, writer, clock)
+            while step < steps and not stop:
+                with log.waiting_for_data():
+                    batch = to_global(next(batches), run.batch_sharding)
+                with jax.transfer_guard("disallow"):
+                    state, metrics = run.train_step(state, batch)
+                step, evaluation = step + 1, None
+                log.add(step, metrics)
+                stop = watch.should_stop(step)
+                if evaluate is not None and is_due(step, config.train.eval_every, steps):
+                    log.settle()
+                    evaluation = evaluate(state.params)
+                    log.evaluation(step, evaluation)
+                if stop or is_due(step, config.checkpoint.every, steps):
+                    log.settle()  # metrics up to a checkpoint are on disk before it exists
+                    checkpoints.save(step, state, describe(run, log.clock), evaluation)
+            checkpoints.wait()
+    if step < steps:
+        say(f"stopped by a signal after step {step} of {steps}, saved; the same command goes on from here")
+    return Outcome(state, step, step == steps, evaluation)

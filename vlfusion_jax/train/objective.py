@@ -1,0 +1,72 @@
+"""Many tasks as one objective: Σ λ_t(step) · sum_t / Σ weight_t."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from vlfusion_jax.core import names
+from vlfusion_jax.models.fusion import FusionModel
+from vlfusion_jax.models.output import FusionOutput
+from vlfusion_jax.optim.schedules import piecewise_linear
+from vlfusion_jax.tasks.task import Batch, Metrics, Task
+
+Sums = dict[str, tuple[jax.Array, jax.Array]]
+Objective = Callable[[Any, Batch, dict[str, jax.Array], jax.Array], tuple[jax.Array, Sums]]
+
+
+def view_inputs(batch: Batch, view: str) -> dict[str, jax.Array]:
+    """The model's inputs for one view: the image and that view's entries under their bare names."""
+    prefix = names.key(view, "")
+    inputs = {name.removeprefix(prefix): value for name, value in batch.items() if name.startswith(prefix)}
+    return inputs | {names.IMAGE: batch[names.IMAGE], names.IMAGE_MASK: batch[names.IMAGE_MASK]}
+
+
+def run_views(
+    model: FusionModel, params: Any, batch: Batch, tasks: Sequence[Task], rng: jax.Array | None
+) -> dict[str, FusionOutput]:
+    """The model's outputs by view: it runs once per view that the tasks read, with dropout where `rng` is given."""
+    outputs = {}
+    for i, view in enumerate(dict.fromkeys(task.view for task in tasks)):
+        heads = tuple(task.name for task in tasks if task.view == view)
+        rngs = None if rng is None else {names.DROPOUT: jax.random.fold_in(rng, i)}
+        outputs[view] = model.apply(
+            {"params": params}, view_inputs(batch, view), heads, train=rng is not None, rngs=rngs
+        )
+    return outputs
+
+
+def sums_of(tasks: Sequence[Task], outputs: dict[str, FusionOutput], batch: Batch) -> Sums:
+    """{name: (sum, weight)} of every loss (`mlm_loss`) and metric."""
+    sums: Metrics = {}
+    for task in tasks:
+        output = outputs[task.view]
+        sums[f"{task.name}_loss"] = (task.loss(output, batch), task.weight(batch))
+        sums |= task.metrics(output, batch)
+    return sums
+
+
+def task_scales(tasks: Sequence[Task], config: Any) -> Callable[[Batch, jax.Array], dict[str, jax.Array]]:
+    """Function (whole batch, step) → {task: λ_t(step) / Σ weight_t}: what each sum is multiplied with."""
+    factors = {task.name: piecewise_linear(config.tasks[task.name].schedule) for task in tasks}
+    weights = {task.name: config.tasks[task.name].weight for task in tasks}
+
+    def scales(batch: Batch, step: jax.Array) -> dict[str, jax.Array]:
+        # A task without items has a sum of zero; the floor only keeps 0 / 0 out.
+        return {
+            task.name: weights[task.name] * factors[task.name](step) / jnp.maximum(task.weight(batch), 1e-6)
+            for task in tasks
+        }
+
+    return scales
+
+
+def make_objective(model: FusionModel, tasks: Sequence[Task]) -> Objective:
+    """Function (params, batch or part of it, scales, rng) → (its share of the objective, sums of losses and metrics)."""
+
+    def objective(params: Any, batch: Batch, scales: dict, rng: jax.Array) -> tuple[jax.Array, Sums]:
+        sums = sums_of(tasks, run_views(model, params, batch, tasks, rng), batch)
+        return sum(scales[task.name] * sums[f"{task.name}_loss"][0] for task in tasks), sums
+
+    return objective

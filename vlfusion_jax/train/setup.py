@@ -1,0 +1,168 @@
+"""From a configuration and a vocabulary to everything a run is made of, with nothing allocated yet."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from vlfusion_jax.core import names, rng
+from vlfusion_jax.core.errors import UserError
+from vlfusion_jax.core.partitioned import unbox
+from vlfusion_jax.core.precision import COMPUTE_DTYPES
+from vlfusion_jax.data.vocabulary import Vocabulary
+from vlfusion_jax.models.flops import row_flops
+from vlfusion_jax.models.fusion import FusionModel
+from vlfusion_jax.models.spec import spec_from_config
+from vlfusion_jax.optim.optimizer import lr_schedule, make_optimizer
+from vlfusion_jax.parallel.audit import AuditRow, audit, check_replication
+from vlfusion_jax.parallel.loading import load_strategy
+from vlfusion_jax.parallel.placement import param_shardings, state_shardings, with_shardings
+from vlfusion_jax.parallel.strategy import Strategy
+from vlfusion_jax.tasks.build import build_tasks
+from vlfusion_jax.tasks.task import Batch, Task
+from vlfusion_jax.train.objective import Sums, view_inputs
+from vlfusion_jax.train.state import TrainState
+from vlfusion_jax.train.step import make_eval_step, make_train_step
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run, ready to start.
+
+    Attributes:
+      config: resolved configuration.
+      vocabulary: tokenizer and answers.
+      strategy: mesh and sharding rules.
+      model: linen module.
+      tasks: objectives.
+      audit: where the parameters' bytes go.
+      abstract_state: shapes of the train state, with shardings.
+      init_state: () → a fresh, sharded state.
+      train_step: (state, batch) → (state, metrics); jitted, the old state is donated.
+      eval_step: (params, batch) → {metric: (sum, weight)}; jitted.
+      predict_step: (params, batch) → answer logits [rows, padded answers]; jitted.
+      flops_per_step: analytic FLOPs of an update, forward and backward (backward counted as twice the forward).
+    """
+
+    config: Any
+    vocabulary: Vocabulary
+    strategy: Strategy
+    model: FusionModel
+    tasks: tuple[Task, ...]
+    audit: list[AuditRow]
+    abstract_state: TrainState
+    init_state: Callable[[], TrainState]
+    train_step: Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
+    eval_step: Callable[[Any, Batch], Sums]
+    predict_step: Callable[[Any, Batch], jax.Array]
+    flops_per_step: int
+
+    @property
+    def batch_sharding(self) -> jax.sharding.NamedSharding:
+        return self.strategy.batch_sharding
+
+
+def example_inputs(config: Any) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes of the smallest input on which every head can be initialised: one image, one text."""
+    height, width = config.data.image_size
+    ids = jax.ShapeDtypeStruct((1, 2), jnp.int32)
+    return {
+        names.IMAGE: jax.ShapeDtypeStruct((1, height, width, 3), jnp.uint8),
+        names.IMAGE_MASK: jax.ShapeDtypeStruct((1, height, width), jnp.uint8),
+        names.TEXT: ids,
+        names.TEXT_MASK: ids,
+        names.MLM_POSITIONS: jax.ShapeDtypeStruct((1, 1), jnp.int32),
+    }
+
+
+def build(config: Any, vocabulary: Vocabulary, devices: Sequence[jax.Device] | None = None) -> Run:
+    """Puts a run together and checks that it can be sharded as asked.
+
+    Args:
+      config: resolved and validated configuration.
+      vocabulary: see `data.vocabulary`.
+      devices: devices to run on; default all.
+
+    Raises:
+      UserError: naming the parameter or key, where strategy, model and batch do not fit each other.
+    """
+    strategy = load_strategy(config.sharding, devices)
+    _check_batches(config, strategy)
+    spec = spec_from_config(config, vocabulary.size, len(vocabulary.answers))
+    model = FusionModel(spec, COMPUTE_DTYPES[config.precision.compute])
+    tasks = build_tasks(config.tasks, len(vocabulary.answers), vocabulary.kinds)
+    heads = tuple(task.name for task in tasks)
+
+    def init_params(key: jax.Array) -> Any:
+        zeros = {name: jnp.zeros(s.shape, s.dtype) for name, s in example_inputs(config).items()}
+        return model.init({"params": key}, zeros, heads)["params"]
+
+    boxed = jax.eval_shape(init_params, rng.key(config.seed, names.PARAMS))
+    shardings = param_shardings(boxed, strategy)
+    rows = audit(boxed, shardings)
+    check_replication(rows, config.audit.max_replicated_kib, strategy.mesh.size, strategy.name)
+    optimizer = make_optimizer(config, unbox(boxed))
+
+    def init(key: jax.Array) -> TrainState:
+        params = unbox(init_params(key))
+        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+
+    abstract = jax.eval_shape(init, rng.key(config.seed, names.PARAMS))
+    placed = TrainState(strategy.replicated, shardings, state_shardings(abstract.opt_state, shardings, strategy))
+    train_step = _activated(strategy, make_train_step(model, tasks, optimizer, lr_schedule(config), config))
+    eval_step = _activated(strategy, make_eval_step(model, tasks))
+
+    def predict(params: Any, batch: Batch) -> jax.Array:
+        return model.apply({"params": params}, view_inputs(batch, names.QUESTION), (names.VQA,)).logits[names.VQA]
+
+    return Run(
+        config=config,
+        vocabulary=vocabulary,
+        strategy=strategy,
+        model=model,
+        tasks=tasks,
+        audit=rows,
+        abstract_state=with_shardings(abstract, placed),
+        init_state=lambda: jax.jit(init, out_shardings=placed)(rng.key(config.seed, names.PARAMS)),
+        train_step=jax.jit(train_step, donate_argnums=0, out_shardings=(placed, strategy.replicated)),
+        eval_step=jax.jit(eval_step, out_shardings=strategy.replicated),
+        predict_step=jax.jit(_activated(strategy, predict), out_shardings=strategy.replicated),
+        flops_per_step=3 * _forward_flops(config, spec, heads),
+    )
+
+
+def _activated(strategy: Strategy, function: Callable) -> Callable:
+    """`function`, traced with the strategy's rules in force."""
+
+    def traced(*args: Any) -> Any:
+        with strategy.activate():
+            return function(*args)
+
+    traced.__name__ = getattr(function, "__name__", "function")
+    return traced
+
+
+def _check_batches(config: Any, strategy: Strategy) -> None:
+    parts, micro = strategy.batch_parts, config.train.micro_batches
+    sizes: Mapping[str, int] = {
+        "train.batch_size": config.train.batch_size,
+        "eval.batch_size": config.eval.batch_size,
+    }
+    for name, size in sizes.items():
+        split = parts * micro if name.startswith("train") else parts
+        if size % split:
+            by = f"{parts} devices of the batch axes" + (f" × {micro} micro-batches" if split != parts else "")
+            raise UserError(f"{name}={size} does not divide by {split} ({by}, sharding {strategy.name!r}).")
+
+
+def _forward_flops(config: Any, spec: Any, heads: tuple[str, ...]) -> int:
+    images, data = config.train.batch_size, config.data
+    lengths = {names.VQA: data.question_length, names.MLM: data.caption_length, names.ITM: data.caption_length}
+    total = 0
+    for head in heads:
+        texts = data.questions_per_image if head == names.VQA else 1
+        predictions = -(-int(config.tasks.mlm.rate * 1000) * (data.caption_length - 2) // 1000)
+        total += images * texts * row_flops(spec, lengths[head], head, predictions, texts)
+    return total

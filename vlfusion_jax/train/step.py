@@ -1,0 +1,50 @@
+"""One update, as a pure function."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from vlfusion_jax.core import names, rng
+from vlfusion_jax.models.fusion import FusionModel
+from vlfusion_jax.optim.schedules import Schedule
+from vlfusion_jax.tasks.task import Batch, Task
+from vlfusion_jax.train.accumulate import accumulate
+from vlfusion_jax.train.objective import Sums, make_objective, run_views, sums_of, task_scales
+from vlfusion_jax.train.state import TrainState
+
+TrainStep = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
+
+
+def make_train_step(
+    model: FusionModel,
+    tasks: Sequence[Task],
+    optimizer: optax.GradientTransformation,
+    schedule: Schedule,
+    config: Any,
+) -> TrainStep:
+    """Function (state, global batch) → (state, metrics): f32 scalars `loss`, `<task>_loss`, accuracies, norms, `lr`.
+
+    `loss` is the objective itself, after weighting.
+    """
+    objective = make_objective(model, tasks)
+    gradient = accumulate(jax.value_and_grad(objective, has_aux=True), config.train.micro_batches, names.IMAGE)
+    scales = task_scales(tasks, config)
+
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
+        dropout = rng.key(config.seed, names.DROPOUT, state.step)
+        (loss, sums), grads = gradient(state.params, batch, scales(batch, state.step), dropout)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        metrics = {name: total / jnp.maximum(weight, 1e-6) for name, (total, weight) in sums.items()}
+        metrics |= {"loss": loss, "grad_norm": optax.tree.norm(grads), "lr": schedule(state.step)}
+        return state.replace(step=state.step + 1, params=params, opt_state=opt_state), metrics
+
+    return train_step
+
+
+def make_eval_step(model: FusionModel, tasks: Sequence[Task]) -> Callable[[Any, Batch], Sums]:
+    """Function (params, batch) → {metric: (sum, weight)}, without dropout."""
+    return lambda params, batch: sums_of(tasks, run_views(model, params, batch, tasks, None), batch)
