@@ -22,11 +22,14 @@ def losses(workdir):
     return {line["step"]: line["loss"] for line in read_metrics(workdir) if "loss" in line}
 
 
-@pytest.mark.parametrize("sharding", ["fsdp", "fsdp_tp:2"])
+@pytest.mark.parametrize("sharding", ["fsdp", pytest.param("fsdp_tp:2", marks=pytest.mark.slow)])
 def test_eight_then_four_then_two_devices(tiny_config, tmp_path, sharding):
-    config = tiny_config(**{"train.steps": STEPS, "sharding": sharding, "checkpoint.every": 0})
+    changes = {"train.steps": STEPS, "sharding": sharding, "checkpoint.every": 0}
+    config = tiny_config(**changes, **{"model.layers": 1, "tasks.itm.weight": 0.0})
     source = open_source(config.data, config.data.train_split)
     vocabulary = build_vocabulary([source], config.data)
+
+    runs = {devices: build(config, vocabulary, jax.devices()[:devices]) for devices in (8, 4, 2)}
 
     def run_on(devices, workdir, stop_after=None):
         def batches_from(start):
@@ -36,7 +39,7 @@ def test_eight_then_four_then_two_devices(tiny_config, tmp_path, sharding):
                     os.kill(os.getpid(), signal.SIGTERM)
                 yield batch
 
-        return train(build(config, vocabulary, jax.devices()[:devices]), batches_from, workdir)
+        return train(runs[devices], batches_from, workdir)
 
     kept = run_on(8, tmp_path / "kept")
     assert run_on(8, tmp_path / "shrunk", stop_after=4).step == 4

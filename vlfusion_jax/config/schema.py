@@ -37,14 +37,14 @@ def _precision() -> ConfigDict:
 
 def _model() -> ConfigDict:
     model = ConfigDict()
-    model.kind = "single_stream"  # single_stream: one stack over text and image | two_stream: co-attention
+    model.kind = "single_stream"  # single_stream | two_stream (co-attention) | cross_attention (text reads image)
     model.width = 128  # channels of the token stream
     model.heads = 4  # attention heads; divides width
     model.mlp_width = 512  # hidden channels of the MLP
     model.layers = 4  # single_stream: layers of the one stack
-    model.text_layers = 2  # two_stream: text-only layers before the co-attention
-    model.image_layers = 1  # two_stream: image-only layers before the co-attention
-    model.cross_layers = 2  # two_stream: co-attention layers
+    model.text_layers = 2  # two_stream, cross_attention: text-only layers before the fusion
+    model.image_layers = 1  # two_stream, cross_attention: image-only layers before the fusion
+    model.cross_layers = 2  # two_stream, cross_attention: fusion layers
     model.norm = "pre"  # pre | post: layer norm before the sub-layer, or after its residual sum
     model.norm_epsilon = 1e-6  # added to the variance
     model.activation = "gelu"  # gelu (exact) | gelu_tanh

@@ -13,7 +13,7 @@ from vlfusion_jax.core.errors import UserError
 
 _CHOICES = {
     "precision.compute": ("float32", "bfloat16"),
-    "model.kind": ("single_stream", "two_stream"),
+    "model.kind": ("single_stream", "two_stream", "cross_attention"),
     "model.norm": ("pre", "post"),
     "model.activation": ("gelu", "gelu_tanh"),
     "model.image_tokens": ("patch", "conv"),

@@ -47,18 +47,10 @@ def with_axes(init: Callable, *names: str) -> Callable:
 
 
 def is_boxed(leaf: Any) -> bool:
+    """Whether a leaf is a parameter with its axis names; the `is_leaf` of trees of them."""
     return isinstance(leaf, LogicalAxes)
 
 
 def unbox(tree: Any) -> Any:
     """The same tree without its axis names."""
     return jax.tree.map(lambda leaf: leaf.value if is_boxed(leaf) else leaf, tree, is_leaf=is_boxed)
-
-
-def axes_of(tree: Any) -> Any:
-    """The same tree with each parameter replaced by its tuple of axis names, kept as a leaf."""
-    return jax.tree.map(lambda leaf: AxisNames(leaf.names), tree, is_leaf=is_boxed)
-
-
-class AxisNames(tuple):
-    """Names of the dims of one parameter: a tuple that pytrees treat as a leaf."""

@@ -53,8 +53,8 @@ class FusionModel(nn.Module):
                 streams = {JOINT: jnp.concatenate([streams[TEXT_STREAM], streams[IMAGE_STREAM]], axis=1)}
                 masks = masks | {JOINT: jnp.concatenate([masks[TEXT_STREAM], masks[IMAGE_STREAM]], axis=1)}
             stack = Stack(
-                self.spec.block, stage.streams, stage.context, stage.sublayers, stage.layers, self.spec.scan, self.spec.remat,
-                train, capture, self.dtype, name=f"stage_{i}",
+                self.spec.block, stage.streams, stage.context, stage.sublayers, stage.layers, self.spec.scan,
+                self.spec.remat, train, capture, self.dtype, name=f"stage_{i}",
             )  # fmt: skip
             present = stage.streams + ((stage.context,) if stage.context else ())
             updated, captured = stack({s: streams[s] for s in present}, {s: masks[s] for s in present})

@@ -63,7 +63,7 @@ def task_scales(tasks: Sequence[Task], config: Any) -> Callable[[Batch, jax.Arra
 
 
 def make_objective(model: FusionModel, tasks: Sequence[Task]) -> Objective:
-    """Function (params, batch or part of it, scales, rng) → (its share of the objective, sums of losses and metrics)."""
+    """Function (params, batch or part of it, scales, rng) → (its share of the objective, sums as in `sums_of`)."""
 
     def objective(params: Any, batch: Batch, scales: dict, rng: jax.Array) -> tuple[jax.Array, Sums]:
         sums = sums_of(tasks, run_views(model, params, batch, tasks, rng), batch)

@@ -1,0 +1,96 @@
+"""Attention against PyTorch's, and at the edges of its mask."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+
+from vlfusion_jax.ops.attention import dot_product_attention
+
+BATCH, HEADS, QUERIES, KEYS, WIDTH = 3, 2, 5, 7, 6
+
+
+@pytest.fixture(scope="module")
+def arrays():
+    """Query, key, value, upstream gradient, and a mask that keeps at least one key of every row."""
+    rng = np.random.default_rng(0)
+    query, grad = (rng.normal(size=(BATCH, HEADS, QUERIES, WIDTH)).astype(np.float32) for _ in range(2))
+    key, value = (rng.normal(size=(BATCH, HEADS, KEYS, WIDTH)).astype(np.float32) for _ in range(2))
+    mask = (rng.random((BATCH, KEYS)) > 0.5).astype(np.int32)
+    mask[:, 2] = 1
+    return 3 * query, key, value, grad, mask
+
+
+def value_and_gradients(query, key, value, grad, mask):
+    def scalar(*inputs):
+        return (dot_product_attention(*inputs, mask)[0] * grad).sum()
+
+    attended, weights = dot_product_attention(query, key, value, mask)
+    return attended, weights, jax.grad(scalar, argnums=(0, 1, 2))(query, key, value)
+
+
+def test_equals_torch(arrays):
+    query, key, value, grad, mask = arrays
+    attended, _, grads = value_and_gradients(*arrays)
+    theirs = [torch.tensor(x, requires_grad=True) for x in (query, key, value)]
+    keep = torch.tensor(mask).bool()[:, None, None, :]
+    expected = torch.nn.functional.scaled_dot_product_attention(*theirs, attn_mask=keep)
+    expected.backward(torch.tensor(grad))
+    np.testing.assert_allclose(attended, expected.detach(), atol=2e-6)
+    for ours, tensor in zip(grads, theirs, strict=True):
+        np.testing.assert_allclose(ours, tensor.grad, atol=5e-6)
+
+
+def test_weights_are_the_softmax_and_sum_to_one(arrays):
+    query, key, value, _, mask = arrays
+    _, weights = dot_product_attention(query, key, value, mask)
+    scores = np.einsum("bhqd,bhkd->bhqk", query.astype(np.float64), key) / np.sqrt(WIDTH)
+    exp = np.exp(scores) * mask[:, None, None, :]
+    np.testing.assert_allclose(weights, exp / exp.sum(-1, keepdims=True), atol=1e-6)
+    np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-6)
+    assert not np.asarray(weights)[np.broadcast_to(mask[:, None, None, :] == 0, weights.shape)].any()
+
+
+def test_a_row_that_keeps_nothing_gives_zeros_and_no_gradient(arrays):
+    *inputs, mask = arrays
+    mask = mask.copy()
+    mask[1] = 0
+    attended, weights, grads = value_and_gradients(*inputs, mask)
+    untouched, _, grads_untouched = value_and_gradients(*arrays)
+    assert np.isfinite(weights).all()
+    assert not np.asarray(attended[1]).any()
+    for grad, before in zip(grads, grads_untouched, strict=True):
+        assert not np.asarray(grad[1]).any()
+        np.testing.assert_array_equal(grad[0], before[0])
+    np.testing.assert_array_equal(attended[0], untouched[0])
+
+
+def test_masked_keys_and_values_do_not_matter(arrays):
+    query, key, value, grad, mask = arrays
+    hidden = mask[:, None, :, None] == 0
+    changed = value_and_gradients(query, np.where(hidden, 1e4, key), np.where(hidden, -1e4, value), grad, mask)
+    for ours, before in zip(jax.tree.leaves(changed), jax.tree.leaves(value_and_gradients(*arrays)), strict=True):
+        np.testing.assert_array_equal(ours, before)
+
+
+def test_softmax_is_f32_where_inputs_are_bf16(arrays):
+    query, key, value, _, mask = arrays
+    low = [jnp.asarray(x, jnp.bfloat16) for x in (query, key, value)]
+    attended, weights = dot_product_attention(*low, mask)
+    assert attended.dtype == jnp.bfloat16
+    assert weights.dtype == jnp.float32
+    np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-6)
+
+
+def test_dropout_keeps_the_mean_and_the_returned_weights(arrays):
+    query, key, value, _, mask = arrays
+    plain, weights = dot_product_attention(query, key, value, mask)
+    keys = jax.random.split(jax.random.key(0), 4000)
+    drop = jax.vmap(lambda k: dot_product_attention(query, key, value, mask, dropout_rate=0.25, dropout_key=k))
+    dropped, dropped_weights = drop(keys)
+    np.testing.assert_allclose(dropped_weights[0], weights, atol=1e-6)
+    deviation = np.asarray(dropped).std(0)
+    assert (deviation > 0).all()
+    error = np.abs(np.asarray(dropped).mean(0) - plain)
+    assert (error < 5 * deviation / np.sqrt(len(keys))).all()

@@ -1,0 +1,112 @@
+"""Losses and their gradients against PyTorch's."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from vlfusion_jax.ops.attention import MASKED_SCORE
+from vlfusion_jax.ops.losses import cross_entropy, sparse_binary_cross_entropy, sparse_soft_cross_entropy
+
+ROWS, CLASSES, PADDED, LISTED = 6, 11, 16, 3
+
+
+@pytest.fixture(scope="module")
+def logits():
+    return (4 * np.random.default_rng(1).normal(size=(ROWS, CLASSES))).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def listed():
+    """Distinct answer ids and their scores per row; row 2 has none, row 3 one hard label."""
+    rng = np.random.default_rng(2)
+    ids = np.stack([rng.permutation(CLASSES)[:LISTED] for _ in range(ROWS)]).astype(np.int32)
+    scores = rng.random((ROWS, LISTED)).astype(np.float32)
+    scores[2] = 0
+    scores[3] = [1, 0, 0]
+    return ids, scores
+
+
+def dense(ids, scores):
+    targets = np.zeros((ROWS, CLASSES), np.float32)
+    np.put_along_axis(targets, ids, scores, axis=1)
+    return targets
+
+
+def pad(logits):
+    return np.pad(logits, ((0, 0), (0, PADDED - CLASSES)), constant_values=MASKED_SCORE)
+
+
+def check(function, logits, expected_function):
+    """Values, and gradients under random row weights, of ours at padded and at bare logits equal PyTorch's."""
+    weights = np.random.default_rng(3).normal(size=ROWS).astype(np.float32)
+    theirs = torch.tensor(logits, requires_grad=True)
+    expected = expected_function(theirs)
+    expected.backward(torch.tensor(weights))
+    for given in (logits, pad(logits)):
+        value = function(given)
+        assert value.shape == (ROWS,)
+        assert value.dtype == jnp.float32
+        np.testing.assert_allclose(value, expected.detach(), atol=1e-5, rtol=1e-6)
+        grad = jax.grad(lambda x: (function(x) * weights).sum())(jnp.asarray(given))
+        np.testing.assert_allclose(grad[:, :CLASSES], theirs.grad, atol=1e-6)
+        assert not np.asarray(grad[:, CLASSES:]).any()
+
+
+def test_cross_entropy(logits):
+    labels = np.random.default_rng(4).integers(CLASSES, size=ROWS)
+    check(
+        lambda x: cross_entropy(x, labels),
+        logits,
+        lambda x: functional.cross_entropy(x, torch.tensor(labels), reduction="none"),
+    )
+
+
+def test_cross_entropy_of_any_leading_shape(logits):
+    labels = np.random.default_rng(5).integers(CLASSES, size=(2, 3))
+    shaped = cross_entropy(logits.reshape(2, 3, CLASSES), labels)
+    np.testing.assert_array_equal(shaped.reshape(-1), cross_entropy(logits, labels.reshape(-1)))
+
+
+def test_soft_cross_entropy(logits, listed):
+    targets = dense(*listed)
+    targets /= np.maximum(targets.sum(1, keepdims=True), 1e-9)
+    check(
+        lambda x: sparse_soft_cross_entropy(x, *listed),
+        logits,
+        lambda x: functional.cross_entropy(x, torch.tensor(targets), reduction="none"),
+    )
+
+
+def test_binary_cross_entropy(logits, listed):
+    targets = torch.tensor(dense(*listed))
+    check(
+        lambda x: sparse_binary_cross_entropy(x, *listed, jnp.arange(x.shape[1]) < CLASSES),
+        logits,
+        lambda x: functional.binary_cross_entropy_with_logits(x, targets, reduction="none").sum(1),
+    )
+
+
+def test_binary_cross_entropy_leaves_out_classes_that_do_not_exist(logits, listed):
+    junk = np.pad(logits, ((0, 0), (0, PADDED - CLASSES)), constant_values=7.0)
+    valid = np.arange(PADDED) < CLASSES
+
+    def total(x):
+        return sparse_binary_cross_entropy(x, *listed, valid).sum()
+
+    bare = sparse_binary_cross_entropy(logits, *listed, np.ones(CLASSES)).sum()
+    np.testing.assert_allclose(total(jnp.asarray(junk)), bare, rtol=1e-6)
+    assert not np.asarray(jax.grad(total)(jnp.asarray(junk))[:, CLASSES:]).any()
+
+
+def test_bf16_logits_are_summed_in_f32(logits, listed):
+    low = jnp.asarray(logits, jnp.bfloat16)
+    same = np.asarray(low, np.float32)
+    valid = np.ones(CLASSES)
+    labels = listed[0][:, 0]
+    np.testing.assert_array_equal(cross_entropy(low, labels), cross_entropy(same, labels))
+    np.testing.assert_array_equal(sparse_soft_cross_entropy(low, *listed), sparse_soft_cross_entropy(same, *listed))
+    ours = sparse_binary_cross_entropy(low, *listed, valid)
+    np.testing.assert_array_equal(ours, sparse_binary_cross_entropy(same, *listed, valid))
