@@ -95,15 +95,15 @@ def assert_same(found, expected):
 
 def test_killed_then_terminated_then_finished(config, uninterrupted, tmp_path):
     rng = random.Random(0)
-    status, _ = interrupt(config, tmp_path, signal.SIGKILL, rng.randint(9, 13))
+    status, _ = interrupt(config, tmp_path, signal.SIGKILL, rng.randint(16, 20))
     assert status == -signal.SIGKILL
     killed_at = load_meta(tmp_path)["step"]
-    assert killed_at % SAVE_EVERY == 0
-    status, output = interrupt(config, tmp_path, signal.SIGTERM, rng.randint(16, 24))
+    assert killed_at in (7, 14)  # the last save may not have been over
+    status, output = interrupt(config, tmp_path, signal.SIGTERM, rng.randint(24, 30))
     assert f"resuming after step {killed_at}" in output
     assert status == 0, output
     stopped_at = load_meta(tmp_path)["step"]
-    assert 16 <= stopped_at < STEPS
+    assert 24 <= stopped_at < STEPS
     assert f"stopped by a signal after step {stopped_at} of {STEPS}" in output
     assert f"resuming after step {stopped_at}" in finish(config, tmp_path)
     assert_same(final(config, tmp_path), uninterrupted)

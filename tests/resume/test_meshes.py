@@ -25,7 +25,7 @@ def losses(workdir):
 @pytest.mark.parametrize("sharding", ["fsdp", pytest.param("fsdp_tp:2", marks=pytest.mark.slow)])
 def test_eight_then_four_then_two_devices(tiny_config, tmp_path, sharding):
     changes = {"train.steps": STEPS, "sharding": sharding, "checkpoint.every": 0}
-    config = tiny_config(**changes, **{"model.layers": 1, "tasks.itm.weight": 0.0})
+    config = tiny_config(**changes, **{"model.layers": 1, "tasks.itm.weight": 0.0, "tasks.mlm.weight": 0.0})
     source = open_source(config.data, config.data.train_split)
     vocabulary = build_vocabulary([source], config.data)
 

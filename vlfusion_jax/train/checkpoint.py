@@ -64,6 +64,7 @@ class Checkpointer:
         self._orbax = ocp.training.Checkpointer(
             (Path(workdir) / FOLDER).absolute(),
             context=_context(),
+            save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),  # the loop decides
             preservation_policy=policies.AnyPreservationPolicy(kept),
             cleanup_tmp_directories=True,
         )

@@ -1,0 +1,63 @@
+"""Analytic FLOPs against a count of every product in the traced model."""
+
+import math
+from functools import partial
+
+import jax
+import pytest
+from jax.extend.core import ClosedJaxpr, Jaxpr
+
+from vlfusion_jax.core import names
+from vlfusion_jax.models.flops import row_flops
+from vlfusion_jax.models.fusion import FusionModel
+
+KINDS = ("single_stream", "two_stream", "cross_attention")
+IMAGES, TOKENS, PREDICTIONS = 3, 6, 3
+
+
+def count(jaxpr: Jaxpr) -> int:
+    """FLOPs of the dot products and convolutions of a program, two per multiply-add, loops unrolled."""
+    total = 0
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            contracted = equation.params["dimension_numbers"][0][0]
+            shape = equation.invars[0].aval.shape
+            total += 2 * math.prod(equation.outvars[0].aval.shape) * math.prod(shape[axis] for axis in contracted)
+        elif equation.primitive.name == "conv_general_dilated":
+            kernel = equation.invars[1].aval.shape  # height, width, inputs, outputs
+            total += 2 * math.prod(equation.outvars[0].aval.shape) * math.prod(kernel[:-1])
+        times = equation.params["length"] if equation.primitive.name == "scan" else 1
+        for value in equation.params.values():
+            if isinstance(value, ClosedJaxpr):
+                total += times * count(value.jaxpr)
+            elif isinstance(value, Jaxpr):
+                total += times * count(value)
+    return total
+
+
+def counted(spec, inputs, heads) -> int:
+    model = FusionModel(spec)
+    variables = jax.eval_shape(partial(model.init, jax.random.key(0), heads=heads), inputs)
+    return count(jax.make_jaxpr(partial(model.apply, heads=heads))(variables, inputs).jaxpr)
+
+
+@pytest.mark.parametrize("head", [names.MLM, names.ITM, names.VQA])
+@pytest.mark.parametrize("tokens", ["patch", "conv"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_equals_the_count(make_spec, random_inputs, kind, tokens, head):
+    spec = make_spec(model__kind=kind, model__image_tokens=tokens, model__scan_layers=kind != "two_stream")
+    expected = counted(spec, random_inputs(0, images=IMAGES, tokens=TOKENS), (head,))
+    assert IMAGES * row_flops(spec, TOKENS, head, PREDICTIONS) == expected
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_equals_the_count_where_texts_share_an_image(make_spec, random_inputs, kind):
+    spec, texts = make_spec(model__kind=kind), 4
+    expected = counted(spec, random_inputs(0, images=IMAGES, texts=texts, tokens=TOKENS), (names.VQA,))
+    assert IMAGES * texts * row_flops(spec, TOKENS, names.VQA, texts_per_image=texts) == expected
+
+
+def test_the_count_is_right_for_known_programs():
+    x = jax.ShapeDtypeStruct((5, 7), "float32")
+    repeated = jax.make_jaxpr(lambda x: jax.lax.scan(lambda c, _: (c @ (x.T @ x), None), x, length=3)[0])(x)
+    assert count(repeated.jaxpr) == 3 * (2 * 5 * 7 * 7 + 2 * 7 * 5 * 7)
