@@ -1,16 +1,22 @@
-"""Eight simulated CPU devices, a compilation cache kept between runs, and third-party data found or skipped."""
+"""Eight simulated CPU devices, a compilation cache kept between runs, third-party data found or skipped, small runs."""
 
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path.home() / ".cache" / "vlfusion_jax" / "compiled"))
 os.environ.setdefault("JAX_PERSISTENT_COMPILATION_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
 import jax
+
+from vlfusion_jax.config.schema import default_config
+from vlfusion_jax.data.pipeline import batch_shapes
 
 jax.config.update("jax_num_cpu_devices", 8)
 
@@ -28,3 +34,59 @@ def data_folder() -> Callable[[str], Path]:
         return folder
 
     return find
+
+
+@pytest.fixture(scope="session")
+def small_vocabulary() -> SimpleNamespace:
+    """What model and tasks ask of a vocabulary."""
+    return SimpleNamespace(size=60, answers=tuple("abcdefg"), kinds=("colour", "shape"), answers_per_question=2)
+
+
+@pytest.fixture(scope="session")
+def small_config() -> Callable[..., ConfigDict]:
+    """Function (changes as `model__width=32`) -> a run of all tasks, 16 images with two questions each a batch."""
+
+    def make(**changes) -> ConfigDict:
+        config = default_config()
+        settings = {
+            "model.width": 16, "model.heads": 2, "model.mlp_width": 32, "model.layers": 2, "model.text_layers": 1,
+            "model.image_layers": 1, "model.cross_layers": 1, "model.patch_size": 8, "model.conv_channels": (8, 8),
+            "data.image_size": (16, 24), "data.question_length": 6, "data.caption_length": 10,
+            "data.questions_per_image": 2, "tasks.mlm.weight": 1.0, "tasks.itm.weight": 0.5, "tasks.vqa.weight": 0.25,
+            "tasks.mlm.rate": 0.3, "optim.warmup_steps": 5, "train.steps": 20, "train.batch_size": 16,
+            "eval.batch_size": 16,
+        }  # fmt: skip
+        config.update_from_flattened_dict(settings | {key.replace("__", "."): value for key, value in changes.items()})
+        return config
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def random_batch(small_vocabulary) -> Callable[[ConfigDict, int], dict[str, np.ndarray]]:
+    """Function (config, seed) -> a training batch of random content, masks and weights, for `small_vocabulary`."""
+    highest = {
+        "text": small_vocabulary.size, "labels": small_vocabulary.size, "answer_ids": len(small_vocabulary.answers),
+        "label": 2, "image": 256,
+    }  # fmt: skip
+
+    def make(config: ConfigDict, seed: int) -> dict[str, np.ndarray]:
+        rng = np.random.default_rng(seed)
+
+        def fill(name: str, shape: tuple[int, ...]) -> np.ndarray:
+            if name in highest:
+                return rng.integers(highest[name], size=shape)
+            if name in ("text_mask", "image_mask"):  # at least the first three tokens, pixel rows
+                return (np.arange(shape[1]) < rng.integers(3, shape[1] + 1, (shape[0], 1))).reshape(
+                    *shape[:2], *[1] * (len(shape) - 2)
+                ) * np.ones(shape)
+            if name == "positions":
+                return rng.integers(3, size=shape)
+            if name == "kind":
+                return rng.integers(-1, len(small_vocabulary.kinds), shape)
+            return rng.random(shape) > 0.4 if name.startswith("weight") else rng.random(shape)
+
+        shapes = batch_shapes(config, small_vocabulary)
+        return {key: fill(key.rpartition("/")[2], s.shape).astype(s.dtype) for key, s in shapes.items()}
+
+    return make

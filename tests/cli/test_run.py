@@ -5,6 +5,7 @@ import json
 import pytest
 
 from vlfusion_jax.cli.main import main
+from vlfusion_jax.train.checkpoint import load_meta
 
 
 @pytest.fixture
@@ -64,3 +65,20 @@ def test_other_data_in_the_place_of_the_old_is_refused(folder, flags, tmp_path, 
     assert "its answers is 'green' there and 'crimson' here" in err
     assert err.count("\n") == 1
     assert {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()} == before
+
+
+def test_a_run_from_other_weights_keeps_their_tokenizer(folder, flags, tmp_path, capsys):
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert main(["train", *flags, f"--workdir={first}"]) == 0
+    text = (folder / "train.jsonl").read_text()
+    (folder / "train.jsonl").write_text(text.replace('"answer": "red"', '"answer": "crimson"'))
+    again = ["train", *flags, f"--workdir={second}", f"--init_from={first}"]
+    assert main(again) == 0
+    assert f"starting from the parameters of {first}" in capsys.readouterr().err
+    old, new = (load_meta(path)["vocabulary"] for path in (first, second))
+    assert new["tokenizer_json"] == old["tokenizer_json"]
+    assert "crimson" in new["answers"]
+    assert "crimson" not in old["answers"]
+    (first / "checkpoints").rename(tmp_path / "gone")  # what it started from is not needed again
+    assert main(again) == 0
+    assert "already trained to step 3" in capsys.readouterr().err

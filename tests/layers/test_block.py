@@ -85,9 +85,7 @@ class Reference:
         (("text",), "image", ("self", "cross", "mlp")),
     ],
 )
-def test_cross_layers_equal_torch(
-    random_params, to_attention, to_linear, to_norm, norm, streams, context, sublayers
-):
+def test_cross_layers_equal_torch(random_params, to_attention, to_linear, to_norm, norm, streams, context, sublayers):
     (text, text_mask), (image, image_mask) = stream(1, 4, TEXT), stream(2, 4, IMAGE)
     x, masks = {"text": text, "image": image}, {"text": text_mask, "image": image_mask}
     layer = FusionLayer(block(norm), streams, context, sublayers, train=False, capture=True)

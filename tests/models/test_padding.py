@@ -83,7 +83,6 @@ def test_other_rows_of_the_batch(forward, random_inputs):
         assert_same(forward(alone), expected, rows=(row,))
 
 
-
 def test_repeated_calls(forward, random_inputs):
     inputs = random_inputs(8)
     for once, again in zip(jax.tree.leaves(forward(inputs)), jax.tree.leaves(forward(inputs)), strict=True):

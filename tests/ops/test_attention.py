@@ -87,9 +87,7 @@ def test_dropout_keeps_the_mean_and_the_returned_weights(arrays):
     query, key, value, _, mask = arrays
     plain, weights = dot_product_attention(query, key, value, mask)
     keys = jax.random.split(jax.random.key(0), 1000)
-    drop = jax.jit(
-        jax.vmap(lambda k: dot_product_attention(query, key, value, mask, dropout_rate=0.25, dropout_key=k))
-    )
+    drop = jax.jit(jax.vmap(lambda k: dot_product_attention(query, key, value, mask, dropout_rate=0.25, dropout_key=k)))
     dropped, dropped_weights = drop(keys)
     np.testing.assert_allclose(dropped_weights[0], weights, atol=1e-6)
     deviation = np.asarray(dropped).std(0)

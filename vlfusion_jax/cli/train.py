@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 from absl import flags
+from ml_collections import ConfigDict
 
 from vlfusion_jax.cli.arguments import define_config_flag, parse_with_config
 from vlfusion_jax.cli.devices import define_device_flags, start_devices
@@ -20,6 +21,7 @@ from vlfusion_jax.data.source import open_source
 from vlfusion_jax.data.vocabulary import build_vocabulary
 from vlfusion_jax.evals.blind import blind_accuracy
 from vlfusion_jax.serve.predictor import Predictor, answer_some
+from vlfusion_jax.train.checkpoint import FOLDER, load_meta
 from vlfusion_jax.train.loop import train
 from vlfusion_jax.train.metrics import read_metrics
 from vlfusion_jax.train.report import draw_answers, draw_curves
@@ -47,7 +49,7 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
     start_devices(values)
 
     training, test = (open_source(config.data, split) for split in (config.data.train_split, config.data.eval_split))
-    vocabulary = build_vocabulary([training], config.data)
+    vocabulary = build_vocabulary([training], config.data, _tokenizer_to_go_on_with(config, workdir))
     job = build(config, vocabulary)
     write_config(workdir, config)
 
@@ -63,6 +65,14 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
     metrics = outcome.evaluation or evaluate_split(job, outcome.state.params, test)
     print_table(metrics, blind_accuracy(training, test, config.data.eval_limit), config)
     _draw(job, outcome.state.params, test, workdir)
+
+
+def _tokenizer_to_go_on_with(config: ConfigDict, workdir: Path) -> str:
+    """Content of the tokenizer that the weights a run starts from were trained with; '' for a run from nothing."""
+    if not config.init_from:
+        return ""
+    started = (workdir / FOLDER).is_dir() and any((workdir / FOLDER).iterdir())
+    return load_meta(workdir if started else config.init_from)["vocabulary"]["tokenizer_json"]
 
 
 def _draw(job: Run, params: Any, test: Source, workdir: Path) -> None:

@@ -115,16 +115,19 @@ class Vocabulary:
         return ids, mask, words
 
 
-def build_vocabulary(sources: Sequence[Source], data: ConfigDict) -> Vocabulary:
+def build_vocabulary(sources: Sequence[Source], data: ConfigDict, tokenizer_json: str = "") -> Vocabulary:
     """Vocabulary of the texts of `sources`, normally the training split alone.
 
     Answers are those given at least `data.answers_min_count` times, most frequent first, then by name; kinds are sorted
-    by name. The tokenizer is loaded from `data.tokenizer`, or trained to `data.vocab_size` tokens where that is ''.
+    by name. The tokenizer is loaded from `data.tokenizer`; where that is '' it is `tokenizer_json`, the content of such
+    a file, normally that of the checkpoint a run starts from; without either it is trained to `data.vocab_size` tokens.
 
     Raises UserError where `data.tokenizer` is unusable, or where no answer is frequent enough.
     """
     if data.tokenizer:
         tokenizer = load_tokenizer(data.tokenizer)
+    elif tokenizer_json:
+        tokenizer = Tokenizer.from_str(tokenizer_json)
     else:
         tokenizer = train_tokenizer((text for s in sources for text in s.texts()), data.vocab_size)
     counts: Counter[str] = Counter()

@@ -42,8 +42,8 @@ def _params_of(path: str, run: Any, fresh: dict[str, Any]) -> dict[str, Any]:
     stored = Vocabulary.from_dict(load_meta(path)["vocabulary"])
     if stored.tokenizer_json != run.vocabulary.tokenizer_json:
         raise UserError(
-            f"init_from: the tokenizer of {path} is not that of this run; use its vocabulary, by data.tokenizer or by "
-            "training on the same text."
+            f"init_from: the tokenizer of {path} is not that of data.tokenizer; leave data.tokenizer empty to go on "
+            "with the one that the weights were trained with."
         )
     params = load_params(path, run.abstract_state.params, fresh, allow_new=(HEADS,))
     if stored.answers != run.vocabulary.answers and ANSWER_HEAD in params:

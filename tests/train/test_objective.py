@@ -1,0 +1,67 @@
+"""The objective of a step: every task's mean, times its weight, times its schedule at that step."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vlfusion_jax.core.tree import flatten
+from vlfusion_jax.tasks.itm import WEIGHT as ITM_WEIGHT
+from vlfusion_jax.tasks.vqa import WEIGHT as VQA_WEIGHT
+from vlfusion_jax.train.setup import build
+
+
+@pytest.fixture(scope="module")
+def run(small_config, small_vocabulary):
+    config = small_config(
+        model__layers=1, tasks__mlm__weight=0.0, tasks__itm__weight=0.5, tasks__vqa__weight=2.0,
+        tasks__itm__schedule=((4, 0.0), (8, 1.0)), tasks__vqa__schedule=((0, 1.0), (10, 0.25)), optim__warmup_steps=0,
+        optim__schedule="constant",
+    )  # fmt: skip
+    return build(config, small_vocabulary, jax.devices()[:1])
+
+
+@pytest.fixture(scope="module")
+def batch(run, random_batch):
+    return random_batch(run.config, 0)
+
+
+@pytest.mark.parametrize(
+    ("step", "itm", "vqa"), [(0, 0.0, 1.0), (4, 0.0, 0.7), (6, 0.5, 0.55), (8, 1.0, 0.4), (30, 1.0, 0.25)]
+)
+def test_weights_follow_their_schedules(run, batch, step, itm, vqa):
+    state = run.init_state().replace(step=jnp.int32(step))
+    before = {path: np.asarray(leaf) for path, leaf in flatten(state.params).items()}
+    state, metrics = run.train_step(state, batch)
+    expected = 0.5 * itm * metrics["itm_loss"] + 2.0 * vqa * metrics["vqa_loss"]
+    np.testing.assert_allclose(metrics["loss"], expected, rtol=1e-6)
+    moved = {path: np.abs(np.asarray(leaf) - before[path]).max() > 0 for path, leaf in flatten(state.params).items()}
+    assert moved["head_itm/projection/bias"] == (itm > 0)
+    assert moved["head_vqa/answers/bias"]
+    assert int(state.step) == step + 1
+
+
+def test_losses_are_means_over_what_counts(run, batch):
+    sums = run.eval_step(run.init_state().params, batch)
+    _, metrics = run.train_step(run.init_state(), batch)
+    assert float(sums["itm_loss"][1]) == batch[ITM_WEIGHT].sum()
+    assert float(sums["vqa_loss"][1]) == batch[VQA_WEIGHT].sum()
+    for name, (total, weight) in sums.items():
+        np.testing.assert_allclose(metrics[name], total / weight, rtol=1e-6, err_msg=name)
+
+
+def test_a_batch_in_which_nothing_counts_is_a_finite_zero(run, batch):
+    nothing = batch | {name: np.zeros_like(batch[name]) for name in (ITM_WEIGHT, VQA_WEIGHT)}
+    state, metrics = run.train_step(run.init_state(), nothing)
+    assert {name: float(metrics[name]) for name in ("loss", "itm_loss", "vqa_loss", "grad_norm")} == {
+        "loss": 0, "itm_loss": 0, "vqa_loss": 0, "grad_norm": 0,
+    }  # fmt: skip
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((state.params, state.opt_state)))
+
+
+def test_one_task_without_items_leaves_the_others_alone(run, batch):
+    state = run.init_state().replace(step=jnp.int32(8))
+    _, metrics = run.train_step(state, batch | {VQA_WEIGHT: np.zeros_like(batch[VQA_WEIGHT])})
+    assert float(metrics["vqa_loss"]) == 0
+    np.testing.assert_allclose(metrics["loss"], 0.5 * metrics["itm_loss"], rtol=1e-6)
+    assert metrics["grad_norm"] > 0
