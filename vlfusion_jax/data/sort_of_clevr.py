@@ -33,8 +33,8 @@ RELATIONAL = "relational"
 NON_RELATIONAL = "non_relational"
 QUESTIONS_PER_KIND = 10
 
-_ROWS = ("top", "", "bottom")
-_COLUMNS = ("left", "", "right")
+_ROWS = ("top", "middle", "bottom")
+_COLUMNS = ("left", "center", "right")
 
 
 @dataclass(frozen=True)
@@ -83,18 +83,20 @@ def encode_png(image: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def describe(scene: Scene, rng: np.random.Generator) -> str:
-    """Caption naming colour, shape and ninth of the image of every object, in random order.
+def describe(scene: Scene) -> str:
+    """Caption naming shape and ninth of the image of every object, in the order of `COLORS`.
 
-    Such as "red circle top left, blue square middle, …": at most 29 words and commas.
+    Such as "red circle top left, green square middle center, …": always 29 words and commas.
     """
-    colors = tuple(COLORS)
-    return ", ".join(f"{colors[i]} {SHAPES[scene.shapes[i]]} {_place(scene.centers[i])}" for i in rng.permutation(6))
+    return ", ".join(
+        f"{color} {SHAPES[shape]} {_place(center)}"
+        for color, shape, center in zip(COLORS, scene.shapes, scene.centers, strict=True)
+    )
 
 
 def _place(center: np.ndarray) -> str:
     column, row = (3 * center) // IMAGE_SIZE
-    return f"{_ROWS[row]} {_COLUMNS[column]}".strip() or "middle"
+    return f"{_ROWS[row]} {_COLUMNS[column]}"
 
 
 def ask(scene: Scene, rng: np.random.Generator) -> tuple[Question, ...]:
@@ -136,4 +138,4 @@ def make_example(seed: int, split: int, index: int) -> tuple[bytes, str, tuple[Q
     """Scene `index` of split number `split`: (PNG bytes, caption, questions), a pure function of the arguments."""
     rng = numpy_rng(seed, names.SCENES, split, index)
     scene = draw_scene(rng)
-    return encode_png(render(scene)), describe(scene, rng), ask(scene, rng)
+    return encode_png(render(scene)), describe(scene), ask(scene, rng)

@@ -129,7 +129,7 @@ class ConvTokens(nn.Module):
                 x, kernel.astype(self.dtype), (2, 2), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
             )
             mask_nhw = pool_mask(mask_nhw, 2)
-            x = jax.nn.relu(LayerNorm(self.epsilon, self.dtype, name=f"norm_{i}")(x))
+            x = jax.nn.relu(x)
             x = x * mask_nhw[..., None].astype(self.dtype)
         n, rows, columns, features = x.shape
         tokens = Projection(

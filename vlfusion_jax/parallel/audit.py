@@ -63,14 +63,13 @@ def format_audit(rows: list[AuditRow], num_devices: int) -> str:
     """The rows as a table, with totals."""
     total = sum(row.bytes_total for row in rows)
     here = sum(row.bytes_per_device for row in rows)
-    whole = sum(row.bytes_total for row in rows if row.replicated)
     cells = [("parameter", "shape", "logical axes", "mesh axes", "bytes", "bytes a device")]
     for row in rows:
         shape = "×".join(map(str, row.shape))
         cells.append(
             (row.path, shape, " ".join(row.logical), row.spec, _size(row.bytes_total), _size(row.bytes_per_device))
         )
-    cells.append(("total", f"{total // 4:,} values", "", "", _size(total), _size(here)))
+    cells.append(("total", "", "", "", _size(total), _size(here)))
     widths = [max(len(line[i]) for line in cells) for i in range(6)]
     lines = [
         "  ".join(
@@ -79,8 +78,15 @@ def format_audit(rows: list[AuditRow], num_devices: int) -> str:
         for line in cells
     ]
     rule = "-" * len(lines[0])
-    summary = (
-        f"{num_devices} device(s): {_size(here)} of parameters each; {_size(whole)} "
-        f"({100 * whole / max(1, total):.1f} %) lie whole on every device."
+    return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], summarise_audit(rows, num_devices)])
+
+
+def summarise_audit(rows: list[AuditRow], num_devices: int) -> str:
+    """The rows in one line: parameters, bytes on each device, what is not split."""
+    total = sum(row.bytes_total for row in rows)
+    here = sum(row.bytes_per_device for row in rows)
+    whole = sum(row.bytes_total for row in rows if row.replicated)
+    return (
+        f"{sum(math.prod(row.shape) for row in rows):,} parameters on {num_devices} device(s): {_size(here)} each; "
+        f"{_size(whole)} ({100 * whole / max(1, total):.1f} %) lie whole on every device"
     )
-    return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], summary])

@@ -29,7 +29,7 @@ def initialize(coordinator_address: str = "", num_processes: int = 0, process_id
       How it was set up, in words.
 
     Raises:
-      UserError: where some of the three are given and others are not.
+      UserError: where some of the three are given and others are not, or the numbers make no sense.
     """
     given, source = (coordinator_address, num_processes or "", "" if process_id < 0 else process_id), "flags"
     if not any(str(g) for g in given):
@@ -41,11 +41,25 @@ def initialize(coordinator_address: str = "", num_processes: int = 0, process_id
                 f"id go together, got {given}. Flags: --coordinator_address, --num_processes, --process_id; "
                 f"environment: {', '.join(ENVIRONMENT)}."
             )
+        processes, process = _numbers(given[1], given[2], source)
         if "cpu" in (jax.config.jax_platforms or "cpu"):
             jax.config.update("jax_cpu_collectives_implementation", "gloo")
-        jax.distributed.initialize(given[0], int(given[1]), int(given[2]))
-        return f"process {given[2]} of {given[1]}, by {source}"
+        jax.distributed.initialize(given[0], processes, process)
+        return f"process {process} of {processes}, by {source}"
     if _cluster_detected():
         jax.distributed.initialize()
         return f"process {jax.process_index()} of {jax.process_count()}, by the cluster's environment"
     return "one process"
+
+
+def _numbers(processes: int | str, process: int | str, source: str) -> tuple[int, int]:
+    try:
+        numbers = int(processes), int(process)
+    except ValueError:
+        numbers = 0, 0
+    if not 0 <= numbers[1] < numbers[0]:
+        raise UserError(
+            f"distributed set-up from {source}: process {process} of {processes}; both are whole numbers, and processes "
+            "are counted from 0."
+        )
+    return numbers
