@@ -74,8 +74,8 @@ def test_answers_and_captions_agree_with_the_pixels():
         said = {phrase.split(" ")[0]: phrase.split(" ")[1:] for phrase in caption.split(", ")}
         assert said.keys() == objects.keys()
         for color, (x, y, shape) in objects.items():
-            place = (("top", "", "bottom")[int(y // 25)], ("left", "", "right")[int(x // 25)])
-            assert said[color] == [shape, *(" ".join(place).split() or ["middle"])]
+            place = (("top", "middle", "bottom")[int(y // 25)], ("left", "center", "right")[int(x // 25)])
+            assert said[color] == [shape, *place]
     assert len(texts) == 36, "six colours times six templates"
     assert answers.keys() >= {"square", "circle", "yes", "no", "2", "3", "4", "5"}
 
