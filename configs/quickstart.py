@@ -11,23 +11,29 @@ def get_config(arg: str = ""):
     del arg
     config = default_config()
     config.name = "quickstart"
-    config.model.kind = "single_stream"
+    # Text reads the image: an image is encoded once for its caption and all its questions.
+    config.model.kind = "cross_attention"
     config.model.width = 128
     config.model.heads = 4
     config.model.mlp_width = 256
-    config.model.layers = 3
+    config.model.text_layers = 0
+    config.model.image_layers = 2
+    config.model.cross_layers = 2
     config.model.image_tokens = "conv"
+    config.model.scan_layers = False
 
     config.data.source = "sort_of_clevr"
     config.data.questions_per_image = 10
-    config.data.shift = 3
+    config.data.question_length = 13
+    config.data.caption_length = 31
 
     config.tasks.vqa.weight = 1.0
     config.tasks.vqa.loss = "ce"
-    config.tasks.mlm.weight = 0.2
-    config.tasks.itm.weight = 0.2
+    config.tasks.mlm.weight = 1.0
+    config.tasks.mlm.rate = 0.5  # a caption says a lot about its image; hide half of it (Wettig et al. 2023)
+    config.tasks.itm.weight = 0.1
 
-    config.optim.lr = 1e-3
+    config.optim.lr = 5e-4
     config.optim.warmup_steps = 100
     config.train.steps = 1500
     config.train.batch_size = 32

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +13,13 @@ from ml_collections import ConfigDict
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path.home() / ".cache" / "vlfusion_jax" / "compiled"))
 os.environ.setdefault("JAX_PERSISTENT_COMPILATION_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+# Programs here run for a moment and take long to compile: LLVM need not optimise them.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
 
 import jax
 
 from vlfusion_jax.config.schema import default_config
+from vlfusion_jax.core.tree import path_name
 from vlfusion_jax.data.pipeline import batch_shapes
 
 jax.config.update("jax_num_cpu_devices", 8)
@@ -88,5 +92,28 @@ def random_batch(small_vocabulary) -> Callable[[ConfigDict, int], dict[str, np.n
 
         shapes = batch_shapes(config, small_vocabulary)
         return {key: fill(key.rpartition("/")[2], s.shape).astype(s.dtype) for key, s in shapes.items()}
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def random_state() -> Callable[[Any], Any]:
+    """Function run -> state to start from, laid out as the run says, its parameters random and the same on any mesh.
+
+    It spares the compilation of `run.init_state`, which takes as long as that of the step.
+    """
+
+    def make(run: Any) -> Any:
+        rng = np.random.default_rng(0)
+
+        def fill(path: tuple, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+            if path_name(path).endswith(("scale", "bias")):
+                return np.full(leaf.shape, path_name(path).endswith("scale"), leaf.dtype)
+            return (0.02 * rng.normal(size=leaf.shape)).astype(leaf.dtype)
+
+        abstract = run.abstract_state
+        filled = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), abstract)
+        filled = filled.replace(params=jax.tree_util.tree_map_with_path(fill, abstract.params))
+        return jax.device_put(filled, jax.tree.map(lambda leaf: leaf.sharding, abstract))
 
     return make

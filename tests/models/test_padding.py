@@ -25,7 +25,7 @@ def forward(request, make_spec, random_model):
 
 
 def valid_outputs(output: FusionOutput, row: int) -> dict[str, np.ndarray]:
-    """What row `row` says at its valid tokens, in the order of the tokens: outputs, logits, hidden states, attention."""
+    """What row `row` says at its valid tokens, in their order: outputs, logits, hidden states, attention."""
     keep = {"text": np.asarray(output.text_mask[row]) > 0, "image": np.asarray(output.image_mask[row]) > 0}
     keep["joint"] = np.concatenate([keep["text"], keep["image"]])
     found = {"text": output.text[row][keep["text"]], "image": output.image[row][keep["image"]]}

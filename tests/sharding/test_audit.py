@@ -1,6 +1,7 @@
 """How many bytes lie where: no parameter of size is whole on every device, and moments follow their parameters."""
 
 import re
+from functools import cache
 
 import jax
 import numpy as np
@@ -77,36 +78,48 @@ def test_data_parallel_replicates_and_a_limit_refuses_it(small_config, small_voc
     build(config, small_vocabulary, jax.devices()[:1])
 
 
-@pytest.mark.parametrize("sharding", ["fsdp", "fsdp_tp"])
-def test_parameters_and_moments_are_born_where_the_audit_says(small_config, small_vocabulary, sharding):
-    config = small_config(
-        model__width=32, model__heads=4, model__kind="two_stream", sharding=sharding, optim__freeze=("^text/",)
-    )
-    run = build(config, small_vocabulary)
-    state = run.init_state()
+@pytest.fixture(scope="module")
+def born(small_config, small_vocabulary):
+    """Function (sharding, devices) -> a run and its first state."""
+
+    @cache
+    def make(sharding, devices):
+        config = small_config(model__width=32, model__heads=4, sharding=sharding, optim__freeze=("^text/",))
+        run = build(config, small_vocabulary, jax.devices()[:devices])
+        return run, run.init_state()
+
+    return make
+
+
+def test_parameters_and_moments_are_born_where_the_audit_says(born):
+    run, state = born("fsdp_tp", 8)
     params = flatten(state.params)
     assert set(params) == {row.path for row in run.audit}
     for row in run.audit:
-        shards = params[row.path].addressable_shards
-        assert {shard.data.nbytes for shard in shards} == {row.bytes_per_device}
+        assert {shard.data.nbytes for shard in params[row.path].addressable_shards} == {row.bytes_per_device}
         assert num_bytes(params[row.path]) == row.bytes_total
     moments = {path: leaf for path, leaf in flatten(state.opt_state).items() if leaf.ndim}
-    followed = 0
+    assert len(moments) == 2 * sum(not path.startswith("text/") for path in params)
     for path, moment in moments.items():
-        found = re.search(r"/(mu|nu)/(.*)", path)
-        assert moment.sharding.is_equivalent_to(params[found[2]].sharding, moment.ndim), path
-        assert moment.shape == params[found[2]].shape
-        followed += 1
-    trained = [path for path in params if not path.startswith("text/")]
-    assert followed == 2 * len(trained)
+        parameter = params[re.search(r"/(mu|nu)/(.*)", path)[2]]
+        assert moment.shape == parameter.shape
+        assert moment.sharding.is_equivalent_to(parameter.sharding, moment.ndim), path
     for ours, abstract in zip(jax.tree.leaves(state), jax.tree.leaves(run.abstract_state), strict=True):
         assert ours.sharding.is_equivalent_to(abstract.sharding, ours.ndim)
 
 
-def test_parameters_do_not_depend_on_the_mesh(small_config, small_vocabulary):
-    states = []
-    for sharding, devices in (("dp", 1), ("fsdp_tp", 8)):
-        config = small_config(model__width=32, model__heads=4, sharding=sharding)
-        states.append(build(config, small_vocabulary, jax.devices()[:devices]).init_state())
-    for one, other in zip(*(jax.tree.leaves(state) for state in states), strict=True):
+def test_parameters_do_not_depend_on_the_mesh(born):
+    states = [born(*where)[1] for where in (("dp", 1), ("fsdp_tp", 8))]
+    for one, other in zip(*map(jax.tree.leaves, states), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("kind", KIND)
+@pytest.mark.parametrize("sharding", ["fsdp", "fsdp_tp"])
+def test_moments_follow_their_parameters_at_any_size(vilt_base, vilt_vocabulary, kind, sharding):
+    state = build(vilt_base(model__kind=kind, sharding=sharding), vilt_vocabulary).abstract_state
+    params = flatten(state.params)
+    moments = {path: leaf for path, leaf in flatten(state.opt_state).items() if leaf.ndim}
+    assert len(moments) == 2 * len(params)
+    for path, moment in moments.items():
+        assert moment.sharding == params[re.search(r"/(mu|nu)/(.*)", path)[2]].sharding, path

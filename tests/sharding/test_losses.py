@@ -15,20 +15,20 @@ CASES += [("cross_attention", "fsdp_tp")]
 
 
 @pytest.fixture(scope="module")
-def curves(small_config, small_vocabulary, random_batch):
+def curves(small_config, small_vocabulary, random_batch, random_state):
     """Function (kind, sharding, devices) -> metrics of every step: {name: [steps]}."""
 
     @cache
     def train(kind: str, sharding: str, devices: int) -> dict[str, np.ndarray]:
         weights = {f"tasks__{task}__weight": float(task in TASKS[kind]) for task in ("mlm", "itm", "vqa")}
-        tokens = "conv" if kind == "two_stream" else "patch"
+        tokens = "conv" if kind == "cross_attention" else "patch"
         config = small_config(
             model__kind=kind, model__width=32, model__heads=4, model__image_tokens=tokens, sharding=sharding,
             train__steps=STEPS, optim__lr=3e-3, **weights,
         )  # fmt: skip
         run = build(config, small_vocabulary, jax.devices()[:devices])
         assert run.strategy.mesh.size == devices
-        state, lines = run.init_state(), []
+        state, lines = random_state(run), []
         for step in range(STEPS):
             batch = {k: jax.device_put(v, run.batch_sharding) for k, v in random_batch(config, step % 4).items()}
             state, metrics = run.train_step(state, batch)

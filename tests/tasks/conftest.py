@@ -30,7 +30,7 @@ def log_softmax() -> Callable[[np.ndarray], np.ndarray]:
 
 @pytest.fixture(scope="session")
 def check_nothing_counts() -> Callable:
-    """Function (task, output, batch whose weights are 0): all sums and weights are 0, and the loss has a gradient of 0."""
+    """Function (task, output, batch whose weights are 0): sums, weights and the gradient of the loss are 0."""
 
     def check(task, output, batch) -> None:
         def loss(logits):

@@ -29,8 +29,8 @@ def batch(run, random_batch):
 @pytest.mark.parametrize(
     ("step", "itm", "vqa"), [(0, 0.0, 1.0), (4, 0.0, 0.7), (6, 0.5, 0.55), (8, 1.0, 0.4), (30, 1.0, 0.25)]
 )
-def test_weights_follow_their_schedules(run, batch, step, itm, vqa):
-    state = run.init_state().replace(step=jnp.int32(step))
+def test_weights_follow_their_schedules(run, batch, random_state, step, itm, vqa):
+    state = random_state(run).replace(step=jnp.int32(step))
     before = {path: np.asarray(leaf) for path, leaf in flatten(state.params).items()}
     state, metrics = run.train_step(state, batch)
     expected = 0.5 * itm * metrics["itm_loss"] + 2.0 * vqa * metrics["vqa_loss"]
@@ -41,26 +41,26 @@ def test_weights_follow_their_schedules(run, batch, step, itm, vqa):
     assert int(state.step) == step + 1
 
 
-def test_losses_are_means_over_what_counts(run, batch):
-    sums = run.eval_step(run.init_state().params, batch)
-    _, metrics = run.train_step(run.init_state(), batch)
+def test_losses_are_means_over_what_counts(run, batch, random_state):
+    sums = run.eval_step(random_state(run).params, batch)
+    _, metrics = run.train_step(random_state(run), batch)
     assert float(sums["itm_loss"][1]) == batch[ITM_WEIGHT].sum()
     assert float(sums["vqa_loss"][1]) == batch[VQA_WEIGHT].sum()
     for name, (total, weight) in sums.items():
         np.testing.assert_allclose(metrics[name], total / weight, rtol=1e-6, err_msg=name)
 
 
-def test_a_batch_in_which_nothing_counts_is_a_finite_zero(run, batch):
+def test_a_batch_in_which_nothing_counts_is_a_finite_zero(run, batch, random_state):
     nothing = batch | {name: np.zeros_like(batch[name]) for name in (ITM_WEIGHT, VQA_WEIGHT)}
-    state, metrics = run.train_step(run.init_state(), nothing)
+    state, metrics = run.train_step(random_state(run), nothing)
     assert {name: float(metrics[name]) for name in ("loss", "itm_loss", "vqa_loss", "grad_norm")} == {
         "loss": 0, "itm_loss": 0, "vqa_loss": 0, "grad_norm": 0,
     }  # fmt: skip
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((state.params, state.opt_state)))
 
 
-def test_one_task_without_items_leaves_the_others_alone(run, batch):
-    state = run.init_state().replace(step=jnp.int32(8))
+def test_one_task_without_items_leaves_the_others_alone(run, batch, random_state):
+    state = random_state(run).replace(step=jnp.int32(8))
     _, metrics = run.train_step(state, batch | {VQA_WEIGHT: np.zeros_like(batch[VQA_WEIGHT])})
     assert float(metrics["vqa_loss"]) == 0
     np.testing.assert_allclose(metrics["loss"], 0.5 * metrics["itm_loss"], rtol=1e-6)

@@ -59,7 +59,7 @@ def _numbers(processes: int | str, process: int | str, source: str) -> tuple[int
         numbers = 0, 0
     if not 0 <= numbers[1] < numbers[0]:
         raise UserError(
-            f"distributed set-up from {source}: process {process} of {processes}; both are whole numbers, and processes "
-            "are counted from 0."
+            f"distributed set-up from {source}: process {process} of {processes}; both are whole numbers, and "
+            "processes are counted from 0."
         )
     return numbers

@@ -11,6 +11,7 @@ from vlfusion_jax.core import names, rng
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.core.partitioned import unbox
 from vlfusion_jax.core.precision import COMPUTE_DTYPES
+from vlfusion_jax.data.masking import max_predictions
 from vlfusion_jax.data.vocabulary import Vocabulary
 from vlfusion_jax.models.flops import row_flops
 from vlfusion_jax.models.fusion import FusionModel
@@ -163,6 +164,6 @@ def _forward_flops(config: Any, spec: Any, heads: tuple[str, ...]) -> int:
     total = 0
     for head in heads:
         texts = data.questions_per_image if head == names.VQA else 1
-        predictions = -(-int(config.tasks.mlm.rate * 1000) * (data.caption_length - 2) // 1000)
+        predictions = max_predictions(config.tasks.mlm.rate, data.caption_length)
         total += images * texts * row_flops(spec, lengths[head], head, predictions, texts)
     return total
