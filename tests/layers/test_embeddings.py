@@ -55,13 +55,17 @@ def test_patches_are_a_convolution_of_their_stride(random_params, height, width,
 def test_conv_tokens_are_a_stack_of_convolutions(random_params, to_linear, height, width):
     channels = (4, 6, 5)
     pixels, mask = padded_pixels(np.random.default_rng(width), 2, height, width)
-    module = ConvTokens(channels, 10, 1e-6)
+    module = ConvTokens(channels, 10)
     params = random_params(module, pixels, mask)
     tokens, token_mask = module.apply({"params": params}, pixels, mask)
     x, keep = nchw(pixels), torch.tensor(mask, dtype=torch.float32)[:, None]
     for i in range(len(channels)):
         kernel = torch.tensor(params[f"kernel_{i}"]).permute(3, 2, 0, 1)
-        x = torch.nn.functional.conv2d(x, kernel, stride=2, padding=1)
+        raw = kernel.flatten(1)
+        deviation = raw.var(dim=1, unbiased=False).sqrt()[:, None]
+        scale = torch.tensor(params[f"gain_{i}"])[:, None] * (2 / raw.shape[1]) ** 0.5
+        kernel = ((raw - raw.mean(1, keepdim=True)) / deviation * scale).reshape(kernel.shape)
+        x = torch.nn.functional.conv2d(x, kernel, torch.tensor(params[f"bias_{i}"]), stride=2, padding=1)
         keep = torch.nn.functional.max_pool2d(keep, 2, ceil_mode=True)
         x = torch.relu(x) * keep
     expected = to_linear(params["projection"])(torch.tensor(raster(x)))
@@ -69,7 +73,7 @@ def test_conv_tokens_are_a_stack_of_convolutions(random_params, to_linear, heigh
     np.testing.assert_array_equal(token_mask, keep.flatten(1))
 
 
-@pytest.mark.parametrize("module", [PatchTokens(4, 6, jnp.bfloat16), ConvTokens((4, 4), 6, 1e-6, jnp.bfloat16)])
+@pytest.mark.parametrize("module", [PatchTokens(4, 6, jnp.bfloat16), ConvTokens((4, 4), 6, jnp.bfloat16)])
 def test_tokens_come_in_the_compute_dtype(random_params, module):
     pixels, mask = padded_pixels(np.random.default_rng(3), 2, 8, 12)
     pixels = pixels.astype(jnp.bfloat16)

@@ -26,5 +26,7 @@ def test_pixels_go_from_minus_one_to_one_and_padding_to_zero():
     pixels = normalise_pixels(jnp.asarray(image), mask, jnp.float32)
     np.testing.assert_allclose(pixels, (image / 255 - 0.5) / 0.5 * mask[..., None], atol=1e-6)
     np.testing.assert_allclose(pixels[0, 0, 0], [-1, 1, -0.6], atol=1e-6)
+    image_with_holes = np.where(mask[..., None] > 0, image / 255, np.nan).astype(np.float32)
+    np.testing.assert_allclose(normalise_pixels(jnp.asarray(image_with_holes), mask, jnp.float32), pixels, atol=1e-6)
     floats = normalise_pixels(jnp.asarray(image / 255, jnp.float32), mask, jnp.float32)
     np.testing.assert_allclose(floats, pixels, atol=1e-6)

@@ -106,34 +106,49 @@ class PatchTokens(nn.Module):
 
 
 class ConvTokens(nn.Module):
-    """A stack of 3x3 convolutions of stride 2, each normalised and activated; every cell of the last map is a token.
+    """A stack of 3x3 convolutions of stride 2 with ReLU; every cell of the last map is a token, in raster order.
 
-    After each of them padded cells are set to zero, so that a valid cell sees the same numbers whatever surrounds
+    Kernels are standardised (Qiao et al. 2019, "Weight Standardization"): each output channel's kernel has mean zero
+    and the variance of He's initialisation, and a gain and a bias are learned. An even background then gives no
+    response, which trains about as fast as batch normalisation, without reading other images.
+
+    After each convolution padded cells are set to zero, so that a valid cell sees the same numbers whatever surrounds
     the image.
+
+    Attributes:
+      channels: features of each convolution.
+      width: of the tokens.
     """
 
     channels: tuple[int, ...]
     width: int
-    epsilon: float
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, pixels_nhwc: jax.Array, mask_nhw: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Pixels [images, height, width, 3] and mask → tokens [images, cells, width], their mask [images, cells]."""
         x = pixels_nhwc
-        init = nn.initializers.he_normal()
         for i, features in enumerate(self.channels):
-            axes = (names.WINDOW, names.WINDOW, names.PIXELS, names.EMBED)
-            shape = (3, 3, x.shape[-1], features)
-            kernel = self.param(f"kernel_{i}", with_axes(init, *axes), shape, jnp.float32)
+            mask_nhw = pool_mask(mask_nhw, 2)
+            kernel, bias = self._standardised(i, x.shape[-1], features)
             x = jax.lax.conv_general_dilated(
                 x, kernel.astype(self.dtype), (2, 2), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
             )
-            mask_nhw = pool_mask(mask_nhw, 2)
-            x = jax.nn.relu(x)
-            x = x * mask_nhw[..., None].astype(self.dtype)
+            x = jax.nn.relu(x + bias.astype(self.dtype)) * mask_nhw[..., None].astype(self.dtype)
         n, rows, columns, features = x.shape
         tokens = Projection(
             "ntc,cd->ntd", (features, self.width), (names.PIXELS, names.EMBED),
             (self.width,), (names.EMBED,), dtype=self.dtype, name="projection",
         )(x.reshape(n, rows * columns, features))  # fmt: skip
         return tokens, mask_nhw.reshape(n, -1)
+
+    def _standardised(self, i: int, inputs: int, features: int) -> tuple[jax.Array, jax.Array]:
+        """Kernel [3, 3, inputs, features] and bias [features] of convolution `i`."""
+        axes = (names.WINDOW, names.WINDOW, names.PIXELS, names.EMBED)
+        raw_init, ones, zeros = nn.initializers.he_normal(), nn.initializers.ones_init(), nn.initializers.zeros_init()
+        raw = self.param(f"kernel_{i}", with_axes(raw_init, *axes), (3, 3, inputs, features), jnp.float32)
+        gain = self.param(f"gain_{i}", with_axes(ones, names.EMBED), (features,), jnp.float32)
+        bias = self.param(f"bias_{i}", with_axes(zeros, names.EMBED), (features,), jnp.float32)
+        centred = raw - raw.mean((0, 1, 2))
+        deviation = jnp.sqrt(jnp.square(centred).mean((0, 1, 2)) + 1e-8)
+        return centred / deviation * (gain * (2 / (9 * inputs)) ** 0.5), bias

@@ -92,7 +92,7 @@ class FusionModel(nn.Module):
         if spec.image.tokens == "patch":
             tokens = PatchTokens(spec.image.patch, spec.width, self.dtype, name="image")
         else:
-            tokens = ConvTokens(spec.image.channels, spec.width, epsilon, self.dtype, name="image")
+            tokens = ConvTokens(spec.image.channels, spec.width, self.dtype, name="image")
         image, image_mask = tokens(pixels, inputs[names.IMAGE_MASK])
         image = image + ImagePositions(spec.image.grid, spec.width, self.dtype, name="image_grid")()
         image = LayerNorm(epsilon, self.dtype, name="image_norm_in")(image)

@@ -29,4 +29,4 @@ def normalise_pixels(image_nhwc: jax.Array, mask_nhw: jax.Array, dtype: jnp.dtyp
       dtype: floating dtype of the result.
     """
     scale = 2 / 255 if image_nhwc.dtype == jnp.uint8 else 2.0
-    return (image_nhwc.astype(dtype) * jnp.asarray(scale, dtype) - 1) * mask_nhw[..., None].astype(dtype)
+    return jnp.where(mask_nhw[..., None] > 0, image_nhwc.astype(dtype) * jnp.asarray(scale, dtype) - 1, 0)

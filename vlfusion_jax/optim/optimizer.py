@@ -10,8 +10,8 @@ from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.core.tree import flatten, path_name
 from vlfusion_jax.optim.schedules import Schedule, learning_rate
 
-# BERT, ViT and every fusion model since: no decay on biases and layer norms.
-NO_DECAY = re.compile(r"(^|/)(bias|scale)$")
+# BERT, ViT and every fusion model since: no decay on biases and norms (here also gains of standardised kernels).
+NO_DECAY = re.compile(r"(^|/)(bias|scale|gain)(_\d+)?$")
 HEAD = re.compile(r"(^|/)head_")
 
 
