@@ -33,9 +33,9 @@ def get_config(arg: str = ""):
     config.tasks.mlm.rate = 0.5  # a caption says a lot about its image; hide half of it (Wettig et al. 2023)
     config.tasks.itm.weight = 0.1
 
-    config.optim.lr = 5e-4
-    config.optim.warmup_steps = 100
-    config.train.steps = 1500
+    config.optim.lr = 1e-3
+    config.optim.warmup_steps = 150
+    config.train.steps = 1400
     config.train.batch_size = 32
     config.train.log_every = 20
     config.eval.batch_size = 50

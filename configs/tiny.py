@@ -2,6 +2,7 @@
 
 Command: vlfusion train --config=configs/tiny.py               (single stream)
          vlfusion train --config=configs/tiny.py:two_stream
+         vlfusion train --config=configs/tiny.py:cross_attention
 """
 
 from vlfusion_jax.config.schema import default_config
