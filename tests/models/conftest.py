@@ -1,5 +1,6 @@
 """Small models with random parameters, and random inputs with padding in text and image."""
 
+import re
 from collections.abc import Callable
 
 import jax
@@ -73,7 +74,7 @@ def random_model(random_inputs) -> Callable[[ModelSpec], tuple[FusionModel, dict
         rng = np.random.default_rng(11)
 
         def fill(path: tuple, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
-            around = 1.0 if path_name(path).endswith("scale") else 0.0
+            around = 1.0 if re.search(r"/(scale|gain_\d)$", path_name(path)) else 0.0
             return (around + 0.15 * rng.normal(size=leaf.shape)).astype(leaf.dtype)
 
         return model, jax.tree_util.tree_map_with_path(fill, shapes)

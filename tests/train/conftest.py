@@ -46,6 +46,7 @@ def make_run(devices: int = 1, **changes) -> SimpleNamespace:
         config=config,
         vocabulary=Vocabulary("{}", ("no", "yes"), ()),
         strategy=SimpleNamespace(name="dp", mesh=mesh),
+        audit=[],
         batch_sharding=rows,
         flops_per_step=1,
         abstract_state=jax.tree.map(

@@ -20,9 +20,7 @@ from vlfusion_jax.data.records import Source
 from vlfusion_jax.data.source import open_source
 from vlfusion_jax.data.vocabulary import build_vocabulary
 from vlfusion_jax.evals.blind import blind_accuracy
-from vlfusion_jax.parallel.audit import summarise_audit
 from vlfusion_jax.serve.predictor import Predictor, answer_some
-from vlfusion_jax.train.begin import say
 from vlfusion_jax.train.checkpoint import FOLDER, load_meta
 from vlfusion_jax.train.loop import train
 from vlfusion_jax.train.metrics import read_metrics
@@ -54,7 +52,6 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
     vocabulary = build_vocabulary([training], config.data, _tokenizer_to_go_on_with(config, workdir))
     job = build(config, vocabulary)
     write_config(workdir, config)
-    say(f"{summarise_audit(job.audit, job.strategy.mesh.size)} (sharding {config.sharding})")
 
     hosts = {"host": jax.process_index(), "num_hosts": jax.process_count()}
     outcome = train(

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from vlfusion_jax.data.global_array import to_global
+from vlfusion_jax.parallel.audit import summarise_audit
 from vlfusion_jax.train.begin import begin, say
 from vlfusion_jax.train.checkpoint import Checkpointer
 from vlfusion_jax.train.log import TrainLog, is_due
@@ -55,6 +56,7 @@ def train(
     evaluation, stop = None, False
     with contextlib.closing(Checkpointer(workdir, config.checkpoint)) as checkpoints, StopWatch() as watch:
         state, step, clock = begin(run, checkpoints)
+        say(f"{summarise_audit(run.audit, run.strategy.mesh.size)} (sharding {config.sharding})")
         if step >= steps:
             say(f"already trained to step {step}: nothing left to do")
             return Outcome(state, step, True, None)
