@@ -38,6 +38,6 @@ def get_config(arg: str = ""):
     config.train.steps = 1500
     config.train.batch_size = 32
     config.train.log_every = 20
-    config.eval.batch_size = 50
+    config.eval.batch_size = 40
     config.checkpoint.every = 500
     return config

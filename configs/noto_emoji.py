@@ -41,6 +41,6 @@ def get_config(arg: str = ""):
     config.train.steps = 3000
     config.train.batch_size = 128
     config.train.log_every = 20
-    config.eval.batch_size = 106
+    config.eval.batch_size = 56
     config.checkpoint.every = 1000
     return config

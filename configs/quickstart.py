@@ -38,7 +38,7 @@ def get_config(arg: str = ""):
     config.train.steps = 1300
     config.train.batch_size = 32
     config.train.log_every = 20
-    config.eval.batch_size = 50
+    config.eval.batch_size = 40
     config.checkpoint.every = 500
 
     # Santoro et al. 2017, "A simple neural network module for relational reasoning", section 5.2.

@@ -40,7 +40,7 @@ def get_config(arg: str = ""):
     config.train.batch_size = 32
     config.train.log_every = 50
     config.train.eval_every = 1000
-    config.eval.batch_size = 50
+    config.eval.batch_size = 40
     config.checkpoint.every = 1000
     config.checkpoint.best_metric = "accuracy"
 
