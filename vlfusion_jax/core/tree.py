@@ -19,8 +19,3 @@ def flatten(tree: Any) -> dict[str, Any]:
 def num_bytes(leaf: Any) -> int:
     """Bytes of an array, or of the shape that stands for one."""
     return int(np.prod(leaf.shape, dtype=np.int64)) * np.dtype(leaf.dtype).itemsize
-
-
-def num_elements(tree: Any) -> int:
-    """Elements in all leaves."""
-    return sum(int(np.prod(leaf.shape, dtype=np.int64)) for leaf in jax.tree.leaves(tree))

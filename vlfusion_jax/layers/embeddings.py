@@ -85,7 +85,7 @@ class TextEmbedding(nn.Module):
 class PatchTokens(nn.Module):
     """Non-overlapping square patches, each mapped linearly (Dosovitskiy et al. 2021, eq. 1), in raster order.
 
-    A reshape and one product: the same numbers as a convolution of that stride, and faster on every backend.
+    A reshape and one product: the same numbers as a convolution of that stride, and faster on a CPU.
     """
 
     patch: int

@@ -120,6 +120,11 @@ def stages_from_config(model: Any) -> tuple[Stage, ...]:
     return tuple(stage for stage in stages if stage.layers)
 
 
+def text_lengths(data: Any) -> dict[str, int]:
+    """Padded tokens of the text that each task reads, from `config.data`."""
+    return {names.VQA: data.question_length, names.MLM: data.caption_length, names.ITM: data.caption_length}
+
+
 def spec_from_config(config: Any, num_tokens: int, num_answers: int) -> ModelSpec:
     """The model of a resolved run configuration.
 
@@ -129,7 +134,7 @@ def spec_from_config(config: Any, num_tokens: int, num_answers: int) -> ModelSpe
       num_answers: size of the answer vocabulary.
     """
     model, data = config.model, config.data
-    lengths = {names.VQA: data.question_length, names.MLM: data.caption_length, names.ITM: data.caption_length}
+    lengths = text_lengths(data)
     return ModelSpec(
         block=BlockSpec(
             heads=model.heads,

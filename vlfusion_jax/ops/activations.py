@@ -8,7 +8,7 @@ import jax
 def gelu(x: jax.Array) -> jax.Array:
     """X Φ(x) (Hendrycks and Gimpel 2016, eq. 1), Φ by the error function as BERT and PyTorch compute it.
 
-    `jax.nn.gelu` uses the complementary error function, which is twice as slow on a CPU; the two differ by less than
+    `jax.nn.gelu` uses the complementary error function, which is slower on a CPU; the two differ by less than
     one unit in the last place of 1.
     """
     return 0.5 * x * (1 + jax.lax.erf(x * 0.5**0.5))

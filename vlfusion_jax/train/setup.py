@@ -15,7 +15,7 @@ from vlfusion_jax.data.masking import max_predictions
 from vlfusion_jax.data.vocabulary import Vocabulary
 from vlfusion_jax.models.flops import row_flops
 from vlfusion_jax.models.fusion import FusionModel
-from vlfusion_jax.models.spec import spec_from_config
+from vlfusion_jax.models.spec import spec_from_config, text_lengths
 from vlfusion_jax.optim.optimizer import lr_schedule, make_optimizer
 from vlfusion_jax.parallel.audit import AuditRow, audit, check_replication
 from vlfusion_jax.parallel.loading import load_strategy
@@ -160,7 +160,7 @@ def _check_batches(config: Any, strategy: Strategy) -> None:
 
 def _forward_flops(config: Any, spec: Any, heads: tuple[str, ...]) -> int:
     images, data = config.train.batch_size, config.data
-    lengths = {names.VQA: data.question_length, names.MLM: data.caption_length, names.ITM: data.caption_length}
+    lengths = text_lengths(data)
     total = 0
     for head in heads:
         texts = data.questions_per_image if head == names.VQA else 1
