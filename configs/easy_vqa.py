@@ -13,11 +13,14 @@ def get_config(arg: str = ""):
     del arg
     config = default_config()
     config.name = "easy_vqa"
-    config.model.kind = "single_stream"
+    config.model.kind = "cross_attention"
     config.model.width = 128
     config.model.heads = 4
     config.model.mlp_width = 256
-    config.model.layers = 3
+    config.model.text_layers = 0
+    config.model.image_layers = 1
+    config.model.cross_layers = 2
+    config.model.scan_layers = False
     config.model.image_tokens = "conv"
     config.model.conv_channels = (32, 64, 96, 128)
 
@@ -25,7 +28,7 @@ def get_config(arg: str = ""):
     config.data.train_split = "train"
     config.data.eval_split = "test"
     config.data.image_size = (64, 64)
-    config.data.question_length = 16
+    config.data.question_length = 12
     config.data.questions_per_image = 8
     config.data.flip = True
     config.data.shift = 4

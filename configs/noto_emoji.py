@@ -13,12 +13,14 @@ def get_config(arg: str = ""):
     del arg
     config = default_config()
     config.name = "noto_emoji"
-    config.model.kind = "single_stream"
+    config.model.kind = "cross_attention"
     config.model.width = 128
     config.model.heads = 4
-    config.model.mlp_width = 512
-    config.model.layers = 4
-    config.model.dropout = 0.1
+    config.model.mlp_width = 256
+    config.model.text_layers = 0
+    config.model.image_layers = 1
+    config.model.cross_layers = 2
+    config.model.scan_layers = False
     config.model.image_tokens = "conv"
     config.model.conv_channels = (32, 64, 96, 128)
 
@@ -28,7 +30,6 @@ def get_config(arg: str = ""):
     config.data.image_size = (72, 72)
     config.data.caption_length = 24
     config.data.vocab_size = 2048
-    config.data.flip = True
     config.data.shift = 3
 
     config.tasks.vqa.weight = 0.0
@@ -38,8 +39,8 @@ def get_config(arg: str = ""):
     config.optim.lr = 1e-3
     config.optim.warmup_steps = 200
     config.optim.weight_decay = 0.05
-    config.train.steps = 3000
-    config.train.batch_size = 128
+    config.train.steps = 2000
+    config.train.batch_size = 64
     config.train.log_every = 20
     config.eval.batch_size = 56
     config.checkpoint.every = 1000

@@ -17,7 +17,7 @@ def get_config(arg: str = ""):
     config.model.heads = 4
     config.model.mlp_width = 256
     config.model.text_layers = 0
-    config.model.image_layers = 4
+    config.model.image_layers = 2
     config.model.cross_layers = 2
     config.model.image_tokens = "conv"
     config.model.scan_layers = False
@@ -29,7 +29,7 @@ def get_config(arg: str = ""):
 
     config.tasks.vqa.weight = 1.0
     config.tasks.vqa.loss = "ce"
-    config.tasks.mlm.weight = 0.5
+    config.tasks.mlm.weight = 1.0
     config.tasks.mlm.rate = 0.5  # a caption says a lot about its image; hide half of it (Wettig et al. 2023)
     config.tasks.itm.weight = 0.1
 

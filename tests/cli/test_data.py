@@ -46,7 +46,7 @@ def test_third_party_sets_are_counted(data_folder, capsys):
     assert "images      4,000, height×width 64×64" in out
     assert "questions   38,575, " in out
     assert "questions   9,673, " in out
-    assert out.count("0.0% cut at 16") == 2
+    assert out.count("0.0% cut at 12") == 2
 
     folder = data_folder("noto_emoji")
     assert main(["data", "check", "--config=configs/noto_emoji.py", f"--config.data.path={folder}"]) == 0

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.config.write_golden import WITH_ARGUMENT
 from vlfusion_jax.config.load import load_config, shipped_configs
 from vlfusion_jax.config.validate import validate
 from vlfusion_jax.core.errors import UserError
@@ -15,7 +16,7 @@ def changed(**values):
     return config
 
 
-@pytest.mark.parametrize("name", [*shipped_configs(), "configs/tiny.py:two_stream"])
+@pytest.mark.parametrize("name", [*shipped_configs(), *WITH_ARGUMENT])
 def test_shipped_configs_are_valid(name):
     config = load_config(name)
     if config.data.source == "jsonl":

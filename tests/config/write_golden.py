@@ -9,7 +9,7 @@ from vlfusion_jax.config.dump import dump_text
 from vlfusion_jax.config.load import load_config, shipped_configs
 
 FOLDER = Path(__file__).with_name("golden")
-WITH_ARGUMENT = ("configs/tiny.py:two_stream",)
+WITH_ARGUMENT = ("configs/tiny.py:two_stream", "configs/tiny.py:cross_attention")
 
 
 def golden_texts() -> dict[str, str]:
