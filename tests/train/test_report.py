@@ -39,6 +39,14 @@ def answered(correct):
     return Answered(np.full((20, 30, 3), 200, np.uint8), "What colour is it?", "red", 0.7, "blue", correct)
 
 
+def test_texts_are_shown_as_they_are(tmp_path):
+    kinds = [{"step": 1, "loss": 1.0, "eval/accuracy": 0.5, "eval/accuracy_$\\foo$": 0.5}]
+    draw_curves(kinds, tmp_path / "curves.png")
+    item = Answered(np.zeros((20, 30, 3), np.uint8), "Is it $\\foo$?", "$\\foo$", 0.7, "$5 or $6", False)
+    draw_answers([item], tmp_path / "answers.png")
+    assert size(tmp_path / "answers.png") == (290, 370)
+
+
 def test_right_answers_are_green_and_wrong_ones_red(tmp_path):
     for name, items in {"right": [answered(True)], "wrong": [answered(False)] * 5}.items():
         draw_answers(items, tmp_path / f"{name}.png")

@@ -95,7 +95,8 @@ def _panel(axes: Axes, title: str, names: Sequence[str], lines: Sequence[Mapping
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color("#ced4da")
     if len(names) > 1:
-        axes.legend(fontsize=8, frameon=False, labelcolor=INK)
+        for text in axes.legend(fontsize=8, frameon=False, labelcolor=INK).get_texts():
+            text.set_parse_math(False)  # a kind of question may hold a $
 
 
 def _series(lines: Sequence[Mapping[str, float | None]], name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -132,9 +133,9 @@ def draw_answers(answered: Sequence[Answered], path: str | Path) -> None:
         for spine in axes.spines.values():
             spine.set(color=colour, linewidth=2.5)
         question = "\n".join(textwrap.wrap(item.question, 34)[:3])
-        axes.set_title(question, fontsize=9, color=INK, pad=7)
+        axes.set_title(question, fontsize=9, color=INK, pad=7, parse_math=False)
         verdict = f"{item.answer}  {item.probability:.0%}" + ("" if item.correct else f"\ntruth: {item.truth}")
-        axes.set_xlabel(verdict, fontsize=10, color=colour, fontweight="bold", labelpad=6)
+        axes.set_xlabel(verdict, fontsize=10, color=colour, fontweight="bold", labelpad=6, parse_math=False)
     _save(figure, path)
 
 
