@@ -64,6 +64,9 @@ def test_shipped_configs_are_valid(name):
         ({"tasks__itm__schedule": (5, 1.0)}, "tasks.itm.schedule.*tuple of points"),
         ({"tasks__itm__schedule": ((0, -1.0),)}, "tasks.itm.schedule.*no negative"),
         ({"name": "a/b"}, "name is 'a/b'"),
+        ({"published": {"cnn": 0.63}}, "published.cnn is 0.63; it must map metrics to numbers"),
+        ({"published": {"cnn": {"accuracy": "63 %"}}}, "published.cnn.accuracy is '63 %'; it must be a number"),
+        ({"published": {"cnn": {"source": 2017}}}, "published.cnn.source is 2017; it must be a text"),
     ],
 )
 def test_refused(values, message):

@@ -72,6 +72,7 @@ def validate(config: ConfigDict) -> None:
     _check_data(config)
     _check_tasks(config.tasks)
     _check_optim(config.optim, config.train.steps)
+    _check_published(config.published)
     if config.train.batch_size % config.train.micro_batches:
         raise UserError(
             f"train.batch_size {config.train.batch_size} does not divide by train.micro_batches "
@@ -160,3 +161,12 @@ def _check_optim(optim: ConfigDict, steps: int) -> None:
             re.compile(pattern)
         except (re.error, TypeError) as error:
             raise UserError(f"optim.freeze holds {pattern!r}, which is not a regular expression: {error}.") from error
+
+
+def _check_published(published: ConfigDict) -> None:
+    rule = "must map metrics to numbers and 'source' to a text, such as {'accuracy': 0.63, 'source': 'A et al. 2020'}"
+    for name, model in published.items():
+        _require(isinstance(model, ConfigDict), f"published.{name}", model, rule)
+        for key, value in model.items():
+            kinds, form = ((str,), "text") if key == "source" else ((int, float), "number")
+            _require(type(value) in kinds, f"published.{name}.{key}", value, f"must be a {form}")
