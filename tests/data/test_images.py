@@ -1,6 +1,7 @@
 """Decoding, fitting to the canvas, and augmentation, against pixels worked out by hand."""
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -10,9 +11,9 @@ from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.data.images import augment, decode_image, fit, names_sides
 
 
-def encoded(image: Image.Image, **options) -> bytes:
+def encoded(image: Image.Image, format: str = "PNG", **options) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, format="PNG", **options)
+    image.save(buffer, format=format, **options)
     return buffer.getvalue()
 
 
@@ -24,6 +25,21 @@ def test_png_pixels_survive():
 def test_grey_becomes_rgb():
     grey = np.arange(12, dtype=np.uint8).reshape(3, 4)
     np.testing.assert_array_equal(decode_image(encoded(Image.fromarray(grey)), "x"), grey[..., None].repeat(3, -1))
+
+
+@pytest.mark.parametrize("dtype", ["<u2", ">u2"])
+@pytest.mark.parametrize("format", ["PNG", "TIFF"])
+def test_sixteen_bit_grey_keeps_its_high_byte(format, dtype):
+    grey = np.array([[0, 255, 256], [0x7FFF, 0x8000, 0xFFFF]], dtype)
+    expected = np.array([[0, 0, 1], [127, 128, 255]], np.uint8)[..., None].repeat(3, -1)
+    np.testing.assert_array_equal(decode_image(encoded(Image.fromarray(grey), format), "x"), expected)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+def test_pixels_of_unknown_range_are_refused(dtype):
+    data = encoded(Image.fromarray(np.ones((2, 3), dtype)), "TIFF")
+    with pytest.raises(UserError, match=r"image 'scan.tif' has 32-bit pixels.*convert it to 8 bits"):
+        decode_image(data, "scan.tif")
 
 
 def test_transparency_is_laid_on_white():
@@ -41,12 +57,38 @@ def test_transparency_is_laid_on_white():
     )
 
 
-def test_orientation_tag_is_followed():
+@pytest.mark.parametrize(
+    ("orientation", "upright"),
+    [
+        (1, lambda p: p),
+        (2, np.fliplr),
+        (3, lambda p: np.rot90(p, 2)),
+        (4, np.flipud),
+        (5, lambda p: p.swapaxes(0, 1)),
+        (6, lambda p: np.rot90(p, -1)),
+        (7, lambda p: np.rot90(p, 2).swapaxes(0, 1)),
+        (8, np.rot90),
+        (9, lambda p: p),
+    ],
+)
+def test_orientation_tag_is_followed(orientation, upright):
     pixels = np.random.default_rng(0).integers(256, size=(2, 3, 3), dtype=np.uint8)
     exif = Image.Exif()
-    exif[0x0112] = 6  # turn a quarter clockwise to be upright
+    exif[0x0112] = orientation
     data = encoded(Image.fromarray(pixels), exif=exif)
-    np.testing.assert_array_equal(decode_image(data, "x"), np.rot90(pixels, -1))
+    np.testing.assert_array_equal(decode_image(data, "x"), upright(pixels))
+
+
+def test_damaged_exif_is_ignored():
+    pixels = np.random.default_rng(0).integers(256, size=(2, 3, 3), dtype=np.uint8)
+
+    def decoded(exif: bytes) -> np.ndarray:
+        return decode_image(encoded(Image.fromarray(pixels), exif=b"Exif\0\0" + exif), "x")
+
+    np.testing.assert_array_equal(decoded(b"no TIFF header"), pixels)
+    orientation, text_for_a_width = struct.pack("<HHII", 0x0112, 3, 1, 6), struct.pack("<HHI4s", 0x0100, 2, 4, b"abc")
+    header = struct.pack("<2sHIH", b"II", 42, 8, 2)
+    np.testing.assert_array_equal(decoded(header + orientation + text_for_a_width + bytes(4)), np.rot90(pixels, -1))
 
 
 @pytest.mark.parametrize("damage", [lambda b: b"", lambda b: b[: len(b) // 2], lambda b: b"text" * 50, lambda b: b[:8]])
@@ -116,7 +158,14 @@ def test_shift_moves_by_every_offset_and_repeats_the_edge():
     assert len(seen) == 25
 
 
-def test_sides_are_words():
-    assert names_sides(["a cat", "on the Left?"])
-    assert names_sides(["right"])
-    assert not names_sides(["a leftover", "bright", "top"])
+@pytest.mark.parametrize(
+    "text",
+    ["on the Left?", "right", "leftmost", "Rightwards arrow", "left-hand", "top_left", "clockwise", "counterclockwise",
+     "counter-clockwise", "Anticlockwise arrows"],
+)  # fmt: skip
+def test_sides_are_words(text):
+    assert names_sides(["a cat", text])
+
+
+def test_other_words_are_no_sides():
+    assert not names_sides(["bright", "copyright", "cleft", "clock", "wise", "top"])

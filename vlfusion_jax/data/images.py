@@ -5,28 +5,52 @@ import re
 from collections.abc import Iterable
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 from vlfusion_jax.core.errors import UserError
 
-_SIDES = re.compile(r"\b(left|right)\b", re.IGNORECASE)
+_SIDES = re.compile(r"(?<![a-z])(left|right|(counter|anti)?clockwise)", re.IGNORECASE)
 _DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+_TURNS = {  # by EXIF orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def decode_image(data: bytes, name: str) -> np.ndarray:
-    """Decode to [height, width, 3] uint8 RGB, upright, transparency laid on white.
+    """Decode to [height, width, 3] uint8 RGB, upright, transparency laid on white; of 16-bit grey the high byte.
 
-    Raises UserError naming the file, `name`, where the bytes are not a whole image.
+    Raises UserError naming the file, `name`, where the bytes are not a whole image or its pixels are 32-bit numbers.
     """
     try:
         with Image.open(io.BytesIO(data)) as file:
-            image = ImageOps.exif_transpose(file)
+            file.load()
+            image = _upright(file)
+            if image.mode in ("I", "F"):
+                raise UserError(
+                    f"image '{name}' has 32-bit pixels, which do not say how bright white is: convert it to 8 bits."
+                )
+            if image.mode.startswith("I;16"):
+                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
             if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
                 image = image.convert("RGBA")
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
             return np.asarray(image.convert("RGB"))
     except _DECODE_ERRORS as error:
         raise UserError(f"image '{name}' cannot be decoded, it is damaged or not an image: {error}") from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+    except Exception:  # Pillow raises anything over damaged EXIF; the pixels are fine
+        turn = None
+    return image if turn is None else image.transpose(turn)
 
 
 def fit(image: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
