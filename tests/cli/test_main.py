@@ -64,9 +64,9 @@ def test_each_command_explains_itself(capsys, name):
         (["data", "chek"], "vlfusion: data: unknown action 'chek'. Did you mean 'check'?"),
         (["data", "check"], "vlfusion: --config is missing."),
         (["evaluate"], "vlfusion: --workdir is missing"),
-        (["evaluate", "--workdir=nowhere"], "vlfusion: "),
+        (["evaluate", "--workdir=nowhere"], "vlfusion: {here}/nowhere: no checkpoint here; expected a work directory"),
         (["predict", "--workdir=nowhere"], "vlfusion: --image is missing"),
-        (["predict", "--workdir=nowhere", "--image=x.png", "--question=what"], "vlfusion: "),
+        (["predict", "--workdir=nowhere", "--image=x.png", "--question=what"], "vlfusion: {here}/nowhere: no check"),
     ],
 )
 def test_a_mistake_ends_in_one_message(capsys, tmp_path, monkeypatch, arguments, message):
@@ -74,7 +74,7 @@ def test_a_mistake_ends_in_one_message(capsys, tmp_path, monkeypatch, arguments,
     status, out, err = call(capsys, *arguments)
     assert status == 2
     assert out == ""
-    assert err.startswith(message)
+    assert err.startswith(message.format(here=tmp_path))
     assert err.count("\n") == 1
     assert not list(tmp_path.iterdir())
 
@@ -87,6 +87,31 @@ def test_a_workdir_of_another_config_is_left_alone(capsys, tmp_path):
     assert "optim.lr (there 0.003, now 0.5)" in err
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
     assert (tmp_path / "config.json").read_bytes() == before
+
+
+def test_a_workdir_that_is_a_file_is_found_before_there_is_data(capsys, tmp_path):
+    (tmp_path / "file").touch()
+    data = f"--config.data.path={tmp_path / 'data'}"
+    status, out, err = call(capsys, "train", "--config=configs/tiny.py", data, f"--workdir={tmp_path}/file/run")
+    assert (status, out) == (2, "")
+    place = f"work directory {tmp_path}/file/run: {tmp_path}/file"
+    assert err == f"vlfusion: {place} is a file; choose another --workdir.\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (OSError(28, "No space left on device", "run/file"), 2, "[Errno 28] No space left on device: 'run/file'"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+)
+def test_what_stops_a_command_from_outside_ends_in_one_message(capsys, monkeypatch, error, status, message):
+    def stopped(values, arguments):
+        raise error
+
+    monkeypatch.setattr("vlfusion_jax.cli.data.run", stopped)
+    assert call(capsys, "data", "check") == (status, "", f"vlfusion: {message}\n")
 
 
 def test_as_a_program_there_is_no_traceback(tmp_path):

@@ -21,6 +21,17 @@ def test_a_fresh_folder_takes_any_config(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_place_where_no_folder_can_be_is_named(tmp_path, monkeypatch):
+    file, config = tmp_path / "file", load_config("configs/tiny.py")
+    file.touch()
+    for workdir in (file, file / "runs" / "tiny"):
+        with pytest.raises(UserError, match=rf"work directory {workdir}: {file} is a file"):
+            check_workdir(workdir, config)
+    monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path)  # root may write anywhere
+    with pytest.raises(UserError, match=rf"runs/tiny: {tmp_path} is not writable; choose another --workdir"):
+        check_workdir(tmp_path / "runs" / "tiny", config)
+
+
 def test_the_same_config_may_go_on(workdir):
     check_workdir(workdir, load_config("configs/tiny.py"))
     assert [path.name for path in workdir.iterdir()] == ["config.json"]

@@ -120,8 +120,10 @@ def test_asking_for_more_than_there_is_gives_each_image_once(trained, source):
 def test_bad_input_is_named(trained, tmp_path):
     run, params, _ = trained
     predictor = Predictor(run, params)
-    with pytest.raises(UserError, match=r"nowhere\.png does not exist"):
+    with pytest.raises(UserError, match=r"nowhere\.png cannot be read \(No such file or directory\)"):
         predictor.answer(tmp_path / "nowhere.png", "which colour")
+    with pytest.raises(UserError, match=r"cannot be read \(Is a directory\)"):
+        predictor.answer(tmp_path, "which colour")
     (tmp_path / "bad.png").write_bytes(b"no image")
     with pytest.raises(UserError, match=r"bad\.png"):
         predictor.answer(tmp_path / "bad.png", "which colour")

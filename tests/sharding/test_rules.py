@@ -128,6 +128,10 @@ def test_a_strategy_file_of_ones_own(tmp_path, fsdp_tp):
     file.write_text(f"def get_strategy(arg=''):\n    return {table | {'mesh': {'dta': -1}}!r}\n")
     with pytest.raises(UserError, match=r"unknown mesh axis \['dta'\]"):
         load_strategy(str(file))
+    for wrong in ({"mesh": {"data": -1}}, {"rules": fsdp_tp.rules}, None):
+        file.write_text(f"def get_strategy(arg=''):\n    return {wrong!r}\n")
+        with pytest.raises(UserError, match=r"mine\.py: get_strategy must return \{'mesh'.*'rules'"):
+            load_strategy(str(file))
     with pytest.raises(UserError, match=r"no such strategy; use one of \['dp', 'fsdp', 'fsdp_tp'\]"):
         load_strategy("fsdq")
 

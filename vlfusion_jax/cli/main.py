@@ -24,13 +24,16 @@ COMMANDS = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run `vlfusion ARGUMENTS`; the exit status is 2 for bad input, told in one message on stderr."""
+    """Run `vlfusion ARGUMENTS`; one message on stderr and exit status 2 for bad input, 130 for Ctrl-C."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         _dispatch(arguments)
-    except UserError as error:
+    except (UserError, OSError) as error:  # such as a full disk
         print(f"vlfusion: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("vlfusion: interrupted", file=sys.stderr)
+        return 130
     return 0
 
 

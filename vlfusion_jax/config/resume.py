@@ -40,8 +40,10 @@ def check_workdir(workdir: str | Path, config: ConfigDict) -> None:
     """Hold that a run of `config` may begin or go on in `workdir`, which may not exist yet.
 
     Raises:
-      UserError: a run began there with another value of a key that changes what is learned; the message gives both.
+      UserError: nothing can be written there, or a run began there with another value of a key that changes what is
+        learned; the message gives both.
     """
+    _check_writable(Path(workdir))
     file = Path(workdir) / FILE
     if not file.exists():
         return
@@ -58,6 +60,14 @@ def check_workdir(workdir: str | Path, config: ConfigDict) -> None:
             f"{workdir} belongs to a run of another config; different: {changes}. "
             "Choose another --workdir, or the same config."
         )
+
+
+def _check_writable(workdir: Path) -> None:
+    place = next(folder for folder in (workdir, *workdir.absolute().parents) if folder.exists())
+    if not place.is_dir():
+        raise UserError(f"work directory {workdir}: {place} is a file; choose another --workdir.")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise UserError(f"work directory {workdir}: {place} is not writable; choose another --workdir.")
 
 
 def write_config(workdir: str | Path, config: ConfigDict) -> None:

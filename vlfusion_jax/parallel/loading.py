@@ -28,5 +28,10 @@ def load_strategy(text: str, devices: Sequence[jax.Device] | None = None) -> Str
     if file.suffix != ".py" or not file.is_file():
         raise UserError(f"sharding={text!r}: no such strategy; use one of {sorted(shipped)} or the path of a .py file.")
     table = call_file(file, "get_strategy", arg)
+    if not isinstance(table, dict) or not all(isinstance(table.get(part), dict) for part in ("mesh", "rules")):
+        raise UserError(
+            f"{file}: get_strategy must return {{'mesh': {{axis: size}}, 'rules': {{logical axis: mesh axes}}}}; "
+            f"got {table!r:.200}"
+        )
     devices = list(jax.devices() if devices is None else devices)
     return Strategy(text, make_mesh(axis_sizes(table["mesh"], len(devices), text), devices), table["rules"])

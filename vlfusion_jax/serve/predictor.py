@@ -64,7 +64,7 @@ class Predictor:
           top: how many answers.
 
         Raises:
-          UserError: the file is missing or no image, or the array has another shape or type.
+          UserError: the file cannot be read or is no image, or the array has another shape or type.
         """
         pixels = image if isinstance(image, np.ndarray) else _read_image(Path(image))
         return self.answer_all([pixels], [question], top)[0]
@@ -125,6 +125,8 @@ def answer_some(predictor: Predictor, source: Source, count: int) -> list[Answer
 
 
 def _read_image(path: Path) -> np.ndarray:
-    if not path.is_file():
-        raise UserError(f"image file {path} does not exist.")
-    return images.decode_image(path.read_bytes(), str(path))
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"image file {path} cannot be read ({error.strerror}); give the path of an image.") from error
+    return images.decode_image(data, str(path))
