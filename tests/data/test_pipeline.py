@@ -1,14 +1,16 @@
 """Batches: the same for any number of hosts and any starting step, every record once an epoch, every question once."""
 
+import io
 import itertools
 from collections import Counter
 from contextlib import closing
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from vlfusion_jax.core.errors import UserError
-from vlfusion_jax.data.images import decode_image
+from vlfusion_jax.data.images import decode_image, scale
 from vlfusion_jax.data.pipeline import batch_shapes, eval_batches, train_batches
 from vlfusion_jax.data.source import open_source
 from vlfusion_jax.data.vocabulary import build_vocabulary
@@ -76,7 +78,8 @@ def test_only_the_views_of_active_tasks(clevr_config, clevr_train, vocabulary):
 def test_hosts_see_blocks_of_the_same_batches(clevr_config, clevr_train, clevr_test, vocabulary, hosts):
     clevr_config.data.flip, clevr_config.data.shift = True, 3
     whole = take(7, clevr_config, clevr_train, vocabulary)
-    parts = [take(7, clevr_config, clevr_train, vocabulary, host=h, num_hosts=hosts) for h in range(hosts)]
+    blocks = np.arange(8).reshape(hosts, -1)
+    parts = [take(7, clevr_config, clevr_train, vocabulary, rows=block) for block in blocks]
     for step in range(7):
         assert_same(whole[step], joined([part[step] for part in parts]))
 
@@ -85,7 +88,7 @@ def test_hosts_see_blocks_of_the_same_batches(clevr_config, clevr_train, clevr_t
             return list(batches)
 
     whole = evaluation()
-    parts = [evaluation(host=h, num_hosts=hosts) for h in range(hosts)]
+    parts = [evaluation(rows=block) for block in blocks]
     assert {len(part) for part in parts} == {len(whole)}
     for step in range(len(whole)):
         assert_same(whole[step], joined([part[step] for part in parts]))
@@ -240,6 +243,32 @@ def test_padded_images(tmp_path, write_jsonl, jsonl_config, png):
         np.testing.assert_array_equal(real, decode_image(png(8, 4) if tall else png(4, 8), ""))
 
 
+def test_shift_is_in_pixels_of_the_canvas(tmp_path, write_jsonl, jsonl_config):
+    """A picture ten times as high as the canvas, half as wide as high: it moves by up to 2 of 8 pixels."""
+    squares = np.random.default_rng(0).integers(256, size=(4, 2, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(squares.repeat(20, axis=0).repeat(20, axis=1)).save(buffer, format="PNG")
+    config = jsonl_config(write_jsonl(tmp_path, [{"image": "0.png", "caption": "c"}], {"0.png": buffer.getvalue()}))
+    config.tasks.vqa.weight = config.tasks.itm.weight = 0.0
+    config.data.shift = 2
+    source = open_source(config.data, "train")
+    small = scale(decode_image(source[0].image, ""), (8, 8))
+    assert small.shape == (8, 4, 3)
+    rows, columns = np.arange(8), np.arange(4)
+    expected = {
+        (dy, dx): small[np.clip(rows + dy, 0, 7)][:, np.clip(columns + dx, 0, 3)].tobytes()
+        for dy in range(-2, 3)
+        for dx in range(-2, 3)
+    }
+    offset = {pixels: moved for moved, pixels in expected.items()}
+    seen = set()
+    for batch in take(40, config, source, build_vocabulary([source], config.data)):
+        assert not batch["image"][:, :, 4:].any()
+        assert (batch["image_mask"] == (np.arange(8) < 4)).all()
+        seen |= {offset[image[:, :4].tobytes()] for image in batch["image"]}
+    assert len(seen) == 25
+
+
 def test_sides_in_a_text_forbid_the_flip(tmp_path, write_jsonl, jsonl_config, png):
     rows = [{"image": "0.png", "caption": "a thing on the left"}, {"image": "1.png", "caption": "a thing"}]
     config = jsonl_config(write_jsonl(tmp_path, rows, {"0.png": png(8, 8, 0), "1.png": png(8, 8, 1)}))
@@ -287,13 +316,6 @@ def test_tasks_without_data_are_refused(tmp_path, write_jsonl, jsonl_config, png
     known = build_vocabulary([open_source(config.data, "train")], config.data)
     stranger = type(known).from_dict(known.to_dict() | {"answers": ["b"]})
     refused(ask, "no answer of the data is in the vocabulary", only("vqa"), stranger)
-
-
-def test_batches_must_divide_over_hosts(clevr_config, clevr_train, vocabulary):
-    with pytest.raises(UserError, match=r"train.batch_size=8 does not divide .* 3 hosts"):
-        train_batches(clevr_config, clevr_train, vocabulary, num_hosts=3)
-    with pytest.raises(UserError, match=r"eval.batch_size=8 does not divide"):
-        eval_batches(clevr_config, clevr_train, vocabulary, num_hosts=3)
 
 
 def test_damaged_image_is_named_while_iterating(tmp_path, write_jsonl, jsonl_config):

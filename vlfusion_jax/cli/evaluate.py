@@ -16,6 +16,7 @@ from vlfusion_jax.cli.arguments import parse_over_config
 from vlfusion_jax.cli.devices import define_device_flags, start_devices
 from vlfusion_jax.config.dump import load_plain
 from vlfusion_jax.core.errors import UserError
+from vlfusion_jax.data.global_array import local_rows
 from vlfusion_jax.data.pipeline import eval_batches
 from vlfusion_jax.data.records import Source
 from vlfusion_jax.data.source import open_source
@@ -59,7 +60,8 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
 
 def evaluate_split(job: Run, params: Any, test: Source) -> dict[str, float]:
     """Metrics of `params` over all of `test`, the same on every host."""
-    batches = eval_batches(job.config, test, job.vocabulary, host=jax.process_index(), num_hosts=jax.process_count())
+    rows = local_rows(job.batch_sharding, job.config.eval.batch_size)
+    batches = eval_batches(job.config, test, job.vocabulary, rows=rows)
     return evaluate(job, params, batches)
 
 

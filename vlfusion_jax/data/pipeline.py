@@ -2,11 +2,11 @@
 
 Row i of the endless stream of training rows, i = step * batch + place in the batch, gets its record from a grain
 MapDataset that is shuffled anew every epoch, and its randomness from streams folded with i (with step, for what is
-decided for a batch as a whole). A host computes its contiguous block of rows and nothing else, so the global batch is
+decided for a batch as a whole). A host computes the rows that its devices hold and nothing else, so the global batch is
 the same, in the same order, for any number of hosts, and training resumes by starting at a step.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache, partial
 
 import grain
@@ -41,21 +41,20 @@ def train_batches(
     vocabulary: Vocabulary,
     *,
     start_step: int = 0,
-    host: int = 0,
-    num_hosts: int = 1,
+    rows: Iterable[int] | None = None,
 ) -> Iterator[Arrays]:
-    """Endless iterator of this host's rows of the training batches from number `start_step` on; has `.close()`.
+    """Endless iterator of rows of the training batches from number `start_step` on; has `.close()`.
 
-    A batch of N = `train.batch_size` images is laid out as `batch_shapes` says; host h of n has images h*N/n … of it
-    and their texts. Batches are prepared ahead by `data.threads` threads.
+    A batch of `train.batch_size` images is laid out as `batch_shapes` says. `rows` are the images of it to compute,
+    with their texts, such as `global_array.local_rows`; all where it is None. Batches are prepared ahead by
+    `data.threads` threads.
 
-    Raises UserError where a task finds no data, or the hosts do not divide the batch; while iterating, where an image
-    is damaged.
+    Raises UserError where a task finds no data; while iterating, where an image is damaged.
     """
     layout = examples.layout_of(config)
     check_data(layout, source, vocabulary)
     size = config.train.batch_size
-    block = _block(size, "train.batch_size", host, num_hosts)
+    places = range(size) if rows is None else tuple(rows)
     order_seed = int(numpy_rng(config.seed, names.ORDER).integers(1 << 31))
     order = grain.MapDataset.range(len(source)).seed(order_seed).shuffle().repeat()
 
@@ -69,7 +68,7 @@ def train_batches(
         return _train_example(config, layout, source, vocabulary, record, number, bool(negatives(step)[place]))
 
     def batch(step: int) -> Arrays:
-        return examples.concatenate([row(step, place) for place in block])
+        return examples.concatenate([row(step, place) for place in places])
 
     return _iterate(grain.MapDataset.range(start_step, _ENDLESS).map(batch), config.data)
 
@@ -123,9 +122,9 @@ def _caption_views(
 
 
 def eval_batches(
-    config: ConfigDict, source: Source, vocabulary: Vocabulary, *, host: int = 0, num_hosts: int = 1
+    config: ConfigDict, source: Source, vocabulary: Vocabulary, *, rows: Iterable[int] | None = None
 ) -> Iterator[Arrays]:
-    """Iterator of this host's rows of the evaluation batches of `eval.batch_size` images; has `.close()`.
+    """Iterator of `rows` (all where it is None) of the evaluation batches of `eval.batch_size` images; has `.close()`.
 
     Every question of every image (of the first `data.eval_limit`, where that is not 0) counts exactly once, and so does
     the first caption of every image: an image with more than Q questions takes several rows, its caption counts in the
@@ -138,7 +137,7 @@ def eval_batches(
     layout = examples.layout_of(config)
     check_data(layout, source, vocabulary)
     size = config.eval.batch_size
-    block = _block(size, "eval.batch_size", host, num_hosts)
+    places = range(size) if rows is None else tuple(rows)
     images = min(len(source), config.data.eval_limit or len(source))
     plan = _plan(layout, source, images)
     captioned = [number for number in range(images) if source.text_of(number)[0]]
@@ -147,8 +146,8 @@ def eval_batches(
     row = partial(_eval_example, layout, source, vocabulary, negatives)
 
     def batch(step: int) -> Arrays:
-        places = [step * size + place for place in block]
-        real = [row(*plan[place]) for place in places if place < len(plan)]
+        planned = [step * size + place for place in places]
+        real = [row(*plan[number]) for number in planned if number < len(plan)]
         missing = len(places) - len(real)
         filling = [examples.without_weight(row(*plan[0]))] * missing if missing else []
         return examples.concatenate(real + filling)
@@ -204,12 +203,6 @@ def check_data(layout: Layout, source: Source, vocabulary: Vocabulary) -> None:
         )
     if names.MATCH in layout.views:
         matching.check_captions_differ(source)
-
-
-def _block(size: int, key: str, host: int, num_hosts: int) -> range:
-    if size < 1 or size % num_hosts:
-        raise UserError(f"{key}={size} does not divide into equal parts for {num_hosts} hosts: choose a multiple.")
-    return range(host * size // num_hosts, (host + 1) * size // num_hosts)
 
 
 def _iterate(batches: grain.MapDataset, data: ConfigDict) -> Iterator[Arrays]:
