@@ -93,9 +93,10 @@ def test_the_best_may_be_the_smallest(tiny_run, tmp_path):
     assert kept(tmp_path) == [2, 3]
 
 
-def test_an_unknown_best_metric_is_refused(tiny_run, tmp_path):
-    with pytest.raises(UserError, match=r"best_metric.*'acuracy'.*\['accuracy'\]"):
-        save(tiny_run(checkpoint__best_metric="acuracy"), tmp_path, [1], [{"accuracy": 0.5}])
+def test_a_best_metric_that_was_not_found_is_told_after_saving(tiny_run, tmp_path):
+    with pytest.raises(UserError, match=r"best_metric.*'accuracy_x'.*\['accuracy'\].*Step 1 is saved"):
+        save(tiny_run(checkpoint__best_metric="accuracy_x"), tmp_path, [1], [{"accuracy": 0.5}])
+    assert load_meta(tmp_path)["step"] == 1
 
 
 def delete_data(folder):

@@ -145,6 +145,63 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(ti
     assert lines(tmp_path)[-1]["loss"] is None
 
 
+def failing_once(function, calls):
+    """`function`, whose call number `calls` raises what an unreadable image does."""
+    left = [calls]
+
+    def wrapped(argument):
+        left[0] -= 1
+        if left[0] == 0:
+            raise UserError("image 'x.png' cannot be decoded")
+        return function(argument)
+
+    return wrapped
+
+
+@pytest.mark.parametrize(("calls", "step"), [(1, 4), (3, 12)])
+def test_an_evaluation_that_fails_loses_no_step(tiny_run, tiny_batches, tmp_path, calls, step, capsys):
+    run = tiny_run(**SETTINGS)
+    whole = train(run, tiny_batches, tmp_path / "whole", evaluate)
+    with pytest.raises(UserError, match=r"x\.png"):
+        train(run, tiny_batches, tmp_path / "cut", failing_once(evaluate, calls))
+    assert load_meta(tmp_path / "cut")["step"] == step
+    assert f"saved after step {step}; the same command goes on" in capsys.readouterr().err
+    assert_same(train(run, tiny_batches, tmp_path / "cut", evaluate).state, whole.state)
+
+
+@pytest.mark.parametrize("bad", [0, 3, 5, 7])
+def test_a_batch_that_fails_loses_no_step(tiny_run, tiny_batches, tmp_path, bad):
+    run = tiny_run(**SETTINGS)
+
+    def broken(start):
+        for step, batch in enumerate(tiny_batches(start), start):
+            if step == bad:
+                raise UserError("image 'x.png' cannot be decoded")
+            yield batch
+
+    whole = train(run, tiny_batches, tmp_path / "whole")
+    with pytest.raises(UserError, match=r"x\.png"):
+        train(run, broken, tmp_path / "cut")
+    if bad:
+        assert load_meta(tmp_path / "cut")["step"] == bad
+    else:
+        assert not list((tmp_path / "cut" / "checkpoints").glob("*"))  # nothing was trained
+    assert_same(train(run, tiny_batches, tmp_path / "cut").state, whole.state)
+    assert lines(tmp_path / "cut") == lines(tmp_path / "whole")
+
+
+def test_an_error_never_saves_a_loss_that_is_no_number(tiny_run, tiny_batches, tmp_path):
+    def broken(start):
+        for step, batch in enumerate(tiny_batches(start), start):
+            if step == 8:
+                raise UserError("image 'x.png' cannot be decoded")
+            yield {**batch, "y": batch["y"] * np.float32(np.nan)} if step == 7 else batch
+
+    with pytest.raises(UserError, match=r"step 8: loss=nan"):
+        train(tiny_run(**SETTINGS), broken, tmp_path)
+    assert load_meta(tmp_path)["step"] == 5
+
+
 def test_starting_from_another_run(tiny_run, tiny_batches, tmp_path):
     run = tiny_run(**SETTINGS)
     first = train(run, tiny_batches, tmp_path / "first")

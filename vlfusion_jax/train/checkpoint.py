@@ -79,11 +79,14 @@ class Checkpointer:
           state: sharded `TrainState`.
           meta: JSON-able description of the run, with `config.seed` inside.
           metrics: evaluation of this very state, where there was one; decides which checkpoint is the best.
+
+        Raises:
+          UserError: the metrics lack `best_metric`; the checkpoint is written, without a rank.
         """
         self._orbax.wait()
         if step in self.steps():
             return
-        ranked = {self._best_metric: metrics[self._best_metric]} if self._is_ranked(metrics) else None
+        ranked = {name: value for name, value in (metrics or {}).items() if name == self._best_metric}
         self._orbax.save_checkpointables_async(
             step,
             {
@@ -92,17 +95,14 @@ class Checkpointer:
                 _META: {**meta, "step": step, "orbax": version("orbax-checkpoint"), _CHECKSUMS: checksums(state)},
             },
             force=True,
-            metrics=ranked,
+            metrics=ranked or None,
         )
-
-    def _is_ranked(self, metrics: dict[str, float] | None) -> bool:
-        if not self._best_metric or metrics is None:
-            return False
-        if self._best_metric not in metrics:
+        if self._best_metric and metrics is not None and not ranked:
+            self._orbax.wait()
             raise UserError(
-                f"config.checkpoint.best_metric: evaluation has no {self._best_metric!r}; it has {sorted(metrics)}."
+                f"checkpoint.best_metric: the evaluation has no {self._best_metric!r}; it has {sorted(metrics)}. "
+                f"Step {step} is saved: change the key and give the same command again."
             )
-        return True
 
     def steps(self) -> list[int]:
         """Completed checkpoints, oldest first."""

@@ -50,7 +50,9 @@ def train(
       evaluate: params → metrics, called every `train.eval_every` steps and after the last.
 
     Raises:
-      UserError: loss or gradient is not finite; the vocabulary is not the checkpoint's; no checkpoint reads.
+      UserError: loss or gradient is not finite; the vocabulary is not the checkpoint's; no checkpoint reads. What
+        `batches_from` and `evaluate` raise goes on, after the updates so far are saved (with one process: of several,
+        the others are elsewhere).
     """
     config, steps = run.config, run.config.train.steps
     evaluation, stop = None, False
@@ -62,8 +64,24 @@ def train(
             return Outcome(state, step, True, None)
         with MetricWriter(workdir, step) as writer, contextlib.closing(batches_from(step)) as batches:
             log = TrainLog(run, writer, clock)
+
+            def save() -> None:
+                log.settle()  # metrics up to a checkpoint are on disk before it exists
+                checkpoints.save(step, state, describe(run, log.clock), evaluation)
+
+            @contextlib.contextmanager
+            def saved_on_error() -> Iterator[None]:
+                try:
+                    yield
+                except Exception:
+                    if step and jax.process_count() == 1:
+                        save()
+                        checkpoints.wait()
+                        say(f"saved after step {step}; the same command goes on from here")
+                    raise
+
             while step < steps and not stop:
-                with log.waiting_for_data():
+                with saved_on_error(), log.waiting_for_data():
                     batch = to_global(next(batches), run.batch_sharding)
                 with jax.transfer_guard("disallow"):
                     state, metrics = run.train_step(state, batch)
@@ -72,11 +90,11 @@ def train(
                 stop = watch.should_stop(step)
                 if evaluate is not None and is_due(step, config.train.eval_every, steps):
                     log.settle()
-                    evaluation = evaluate(state.params)
+                    with saved_on_error():
+                        evaluation = evaluate(state.params)
                     log.evaluation(step, evaluation)
                 if stop or is_due(step, config.checkpoint.every, steps):
-                    log.settle()  # metrics up to a checkpoint are on disk before it exists
-                    checkpoints.save(step, state, describe(run, log.clock), evaluation)
+                    save()
             checkpoints.wait()
     if step < steps:
         say(f"stopped by a signal after step {step} of {steps}, saved; the same command goes on from here")
