@@ -15,6 +15,7 @@ from vlfusion_jax.cli.arguments import define_config_flag, parse_with_config
 from vlfusion_jax.cli.devices import define_device_flags, start_devices
 from vlfusion_jax.cli.evaluate import evaluate_split, print_table
 from vlfusion_jax.config.resume import check_workdir, write_config
+from vlfusion_jax.data.global_array import local_rows
 from vlfusion_jax.data.pipeline import train_batches
 from vlfusion_jax.data.records import Source
 from vlfusion_jax.data.source import open_source
@@ -53,10 +54,10 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
     job = build(config, vocabulary)
     write_config(workdir, config)
 
-    hosts = {"host": jax.process_index(), "num_hosts": jax.process_count()}
+    rows = local_rows(job.batch_sharding, config.train.batch_size)
     outcome = train(
         job,
-        lambda step: train_batches(config, training, vocabulary, start_step=step, **hosts),
+        lambda step: train_batches(config, training, vocabulary, start_step=step, rows=rows),
         workdir,
         lambda params: evaluate_split(job, params, test),
     )
