@@ -105,8 +105,11 @@ def image_view(record: Record, layout: Layout) -> Arrays:
 def augmented_image_view(
     record: Record, layout: Layout, data: ConfigDict, texts: Sequence[str], rng: np.random.Generator
 ) -> Arrays:
-    """`image_view` after random flip and shift as `data.flip`, `data.shift` say; no flip if `texts` name a side."""
-    pixels = images.decode_image(record.image, record.image_name)
+    """`image_view` after random flip and shift as `data.flip`, `data.shift` say; no flip if `texts` name a side.
+
+    Both happen within the scaled image, so that the shift is one of pixels of the canvas.
+    """
+    pixels = images.scale(images.decode_image(record.image, record.image_name), layout.image_size)
     flip = data.flip and not images.names_sides(texts)
     return _on_canvas(images.augment(pixels, rng, flip=flip, shift=data.shift), layout)
 

@@ -53,21 +53,29 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def fit(image: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Scale `image` [h, w, 3] uint8 to fit a canvas of `size` (height, width), keeping its aspect ratio.
+def scale(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Scale `image` [h, w, 3] uint8 to fill `size` (height, width) in at least one direction, keeping its aspect ratio.
 
-    The image fills the canvas in at least one direction, lies at the top left, and is followed by zeros. Returns pixels
-    [height, width, 3] uint8 and mask [height, width] uint8, 1 = image, 0 = padding; nothing is resampled that fits.
+    Returns [at most height, at most width, 3] uint8; nothing is resampled that fits.
     """
     height, width = image.shape[:2]
-    scale = min(size[0] / height, size[1] / width)
-    target = max(1, round(height * scale)), max(1, round(width * scale))
-    if target != (height, width):
-        image = np.asarray(Image.fromarray(image).resize(target[::-1], Image.Resampling.BILINEAR))
+    factor = min(size[0] / height, size[1] / width)
+    target = max(1, round(height * factor)), max(1, round(width * factor))
+    if target == (height, width):
+        return image
+    return np.asarray(Image.fromarray(image).resize(target[::-1], Image.Resampling.BILINEAR))
+
+
+def fit(image: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """`scale` `image` [h, w, 3] uint8, lay it at the top left of a canvas of `size` (height, width), pad with zeros.
+
+    Returns pixels [height, width, 3] uint8 and mask [height, width] uint8, 1 = image, 0 = padding.
+    """
+    image = scale(image, size)
     pixels = np.zeros((*size, 3), np.uint8)
     mask = np.zeros(size, np.uint8)
-    pixels[: target[0], : target[1]] = image
-    mask[: target[0], : target[1]] = 1
+    pixels[: image.shape[0], : image.shape[1]] = image
+    mask[: image.shape[0], : image.shape[1]] = 1
     return pixels, mask
 
 
