@@ -1,6 +1,8 @@
 """JSONL sets: grouping, tar = folder, soft scores, threads, and a message for every kind of damage."""
 
+import io
 import json
+import os
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
 
@@ -59,15 +61,24 @@ def test_field_names_come_from_the_config(tmp_path, write_jsonl, jsonl_config, p
     assert (question.text, question.answers, question.kind) == ("how many ?", (("3", 1.0),), "7")
 
 
-def test_annotators_answers_become_soft_scores(tmp_path, write_jsonl, jsonl_config, png):
-    ten = ["cat"] * 4 + ["dog"] * 3 + ["cow"] * 2 + ["ant"]
-    rows = [ROW | {"answer": ten}, ROW | {"answer": ["a", "a", "b", "c", "d"]}, ROW | {"answer": ["one"]}]
-    source = open_rows(jsonl_config, write_jsonl(tmp_path, rows, {"0.png": png(8, 8)}))
-    scores = [dict(question.answers) for question in source.text_of(0)[1]]
-    assert scores[0] == pytest.approx({"cat": 1.0, "dog": 0.9, "cow": 0.6, "ant": 0.3})
-    assert [a for a, _ in source.text_of(0)[1][0].answers] == ["cat", "dog", "cow", "ant"], "best first"
-    assert scores[1] == pytest.approx({"a": 1.0, "b": 0.6, "c": 0.6, "d": 0.6})
-    assert scores[2] == {"one": 1.0}
+@pytest.mark.parametrize(
+    ("given", "scores"),
+    [
+        ("a", {"a": 1.0}),
+        ("aa", {"a": 1.0}),
+        ("ab", {"a": 1 / 2, "b": 1 / 2}),
+        ("aab", {"a": 2 / 3, "b": 1 / 3}),
+        ("abc", {"a": 1 / 3, "b": 1 / 3, "c": 1 / 3}),
+        ("aaab", {"a": 0.9, "b": 0.3}),
+        ("aabcd", {"a": 0.6, "b": 0.3, "c": 0.3, "d": 0.3}),
+        ("daaaabbbcc", {"a": 1.0, "b": 0.9, "c": 0.6, "d": 0.3}),
+    ],
+)
+def test_annotators_answers_become_soft_scores(tmp_path, write_jsonl, jsonl_config, png, given, scores):
+    folder = write_jsonl(tmp_path, [ROW | {"answer": list(given)}], {"0.png": png(8, 8)})
+    (question,) = open_rows(jsonl_config, folder).text_of(0)[1]
+    assert dict(question.answers) == pytest.approx(scores)
+    assert [answer for answer, _ in question.answers] == sorted(scores), "best first, then by name"
 
 
 @pytest.mark.parametrize(
@@ -86,6 +97,15 @@ def test_annotators_answers_become_soft_scores(tmp_path, write_jsonl, jsonl_conf
         ([ROW | {"caption": ["fine", " "]}], "line 1: field 'caption'"),
         ([ROW | {"question": ""}], "line 1: field 'question'"),
         ([ROW | {"question": ["why ?"]}], "line 1: field 'question'"),
+        (
+            [ROW, ROW | {"caption": "half \ud83d"}],
+            r"line 2: field 'caption' holds \"\\ud83d\", half of a surrogate pair",
+        ),
+        ([ROW | {"question": "\ude00 ?"}], "line 1: field 'question' holds .*surrogate"),
+        ([ROW | {"answer": ["so", "\ud83d"]}], "line 1: field 'answer' holds .*surrogate"),
+        ([ROW | {"kind": "\ud83d"}], "line 1: field 'kind' holds .*surrogate"),
+        ([ROW | {"image": "\ud83d.png"}], "line 1: field 'image' holds .*surrogate"),
+        ([ROW, ROW | {"image": "data:" + "x" * 5000}], "line 2: image 'data:x{74}…' is in no"),
         ([], "empty"),
         (["", " "], "empty"),
     ],
@@ -97,11 +117,64 @@ def test_damaged_rows_are_refused(tmp_path, write_jsonl, jsonl_config, png, rows
     assert str(tmp_path) in str(caught.value), "names the file"
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_unreadable_file_is_refused(toy_folder, jsonl_config):
+    (toy_folder / "train.jsonl").chmod(0)
+    with pytest.raises(UserError, match=r"cannot read '.*train.jsonl': Permission denied"):
+        open_rows(jsonl_config, toy_folder)
+
+
 def test_missing_folder_and_split_are_refused(tmp_path, toy_folder, jsonl_config):
     with pytest.raises(UserError, match=r"data.path .*nowhere' is not a folder"):
         open_rows(jsonl_config, tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"val.jsonl' does not exist.*splits there: train"):
         open_rows(jsonl_config, toy_folder, "val")
+
+
+def pack(path, *members: tuple[str, bytes | str]) -> None:
+    """Write a tar file of (name, content), a `str` being the name that a hard link leads to."""
+    with tarfile.open(path, "w") as tar:
+        for name, content in members:
+            member = tarfile.TarInfo(name)
+            if isinstance(content, str):
+                member.type, member.linkname, content = tarfile.LNKTYPE, content, b""
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+
+
+def test_tar_of_the_folder_itself(tmp_path, write_jsonl, jsonl_config):
+    rows = [{"image": name, "caption": "c"} for name in ("0.png", "images/1.png", "2.png")]
+    folder = write_jsonl(tmp_path, rows, {"2.png": b"in the folder"})
+    pack(folder / "images.tar", ("images/0.png", b"zero"), ("images/1.png", b"one"))
+    source = open_rows(jsonl_config, folder)
+    assert [source[i].image for i in range(3)] == [b"zero", b"one", b"in the folder"]
+
+
+def test_last_of_equal_names_in_the_first_tar_counts(tmp_path, write_jsonl, jsonl_config):
+    folder = write_jsonl(tmp_path, [ROW], {})
+    pack(folder / "images_1.tar", ("0.png", b"old"), ("1.png", b"other"), ("./0.png", b"newer"))
+    pack(folder / "images_2.tar", ("0.png", b"elsewhere"))
+    assert open_rows(jsonl_config, folder)[0].image == b"newer"
+
+
+def test_hard_links_in_a_tar_are_followed(tmp_path, write_jsonl, jsonl_config):
+    folder = write_jsonl(tmp_path, [{"image": f"{n}.png", "caption": "c"} for n in range(3)], {})
+    pack(folder / "images.tar", ("./0.png", b"zero"), ("./1.png", "./0.png"), ("2.png", "1.png"))
+    source = open_rows(jsonl_config, folder)
+    assert [source[i].image for i in range(3)] == [b"zero"] * 3
+
+
+def test_spellings_of_a_name_are_one_record(tmp_path, write_jsonl, jsonl_config, png):
+    rows = [{"image": name, "caption": name} for name in ("a/0.png", "./a/0.png", "a//0.png")]
+    source = open_rows(jsonl_config, write_jsonl(tmp_path, rows, {"a/0.png": png(8, 8)}))
+    assert [source.text_of(i)[0] for i in range(len(source))] == [("a/0.png", "./a/0.png", "a//0.png")]
+
+
+def test_names_in_the_tar_are_shown_for_a_missing_image(tmp_path, write_jsonl, jsonl_config):
+    folder = write_jsonl(tmp_path, [ROW], {})
+    pack(folder / "images.tar", *((f"deep/{n}.jpg", b"") for n in range(5)))
+    with pytest.raises(UserError, match=r"'0.png' is in no .*; the tar files hold 'deep/0.jpg' and 'deep/1.jpg'\.$"):
+        open_rows(jsonl_config, folder)
 
 
 def test_damaged_tar_is_refused(tmp_path, write_jsonl, jsonl_config):

@@ -3,6 +3,7 @@
 import os
 import tarfile
 import weakref
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from vlfusion_jax.core.errors import UserError
@@ -11,8 +12,9 @@ from vlfusion_jax.core.errors import UserError
 class ImageStore:
     """Reads images by name from `images*.tar` files in a folder, from its `images/` folder, or from the folder itself.
 
-    Names are relative paths with `/`. The places are searched in that order. Thread-safe: tar members are read with
-    `os.pread`, which shares no file position.
+    Names are relative paths with `/`; in a tar file they may begin with `images/`. The places are searched in that
+    order; of a name that comes twice in one tar file the last counts, as for tar itself. Thread-safe: tar members are
+    read with `os.pread`, which shares no file position.
     """
 
     def __init__(self, folder: Path):
@@ -23,30 +25,43 @@ class ImageStore:
             self._index(path)
 
     def _index(self, path: Path) -> None:
+        places: dict[str, tuple[int, int]] = {}
         try:
             with tarfile.open(path, "r:") as tar:
-                members = [(m.name, m.offset_data, m.size) for m in tar if m.isfile()]
+                for member in tar:
+                    if member.isfile():
+                        places[normal_name(member.name)] = member.offset_data, member.size
+                    elif member.islnk() and (target := places.get(normal_name(member.linkname))):
+                        places[normal_name(member.name)] = target
             descriptor = os.open(path, os.O_RDONLY)
         except (OSError, tarfile.TarError) as error:
             raise UserError(f"cannot read '{path}' as an uncompressed tar file: {error}") from error
         weakref.finalize(self, os.close, descriptor)
-        for name, offset, size in members:
-            self._members.setdefault(_normal(name), (descriptor, offset, size, str(path)))
+        for name, place in places.items():
+            self._members.setdefault(name, (descriptor, *place, str(path)))
+
+    def _member(self, name: str) -> tuple[int, int, int, str] | None:
+        name = normal_name(name)
+        return self._members.get(name) or self._members.get(f"images/{name}")
+
+    def tar_names(self, count: int) -> list[str]:
+        """The first names in the tar files, at most `count`, to show in messages."""
+        return list(islice(self._members, count))
 
     def find(self, name: str) -> str | None:
         """Where image `name` lies, as a path to show in messages; None where there is no such image."""
-        if member := self._members.get(_normal(name)):
+        if member := self._member(name):
             return f"{member[3]}:{name}"
         path = self._path(name)
         return None if path is None else str(path)
 
     def _path(self, name: str) -> Path | None:
         candidates = (self._folder / "images" / name, self._folder / name)
-        return next((path for path in candidates if path.is_file()), None)
+        return next((path for path in candidates if os.path.isfile(path)), None)  # Path.is_file may raise
 
     def read(self, name: str) -> bytes:
         """The encoded image. Raises UserError where it has gone or was cut since the store was opened."""
-        if member := self._members.get(_normal(name)):
+        if member := self._member(name):
             descriptor, offset, size, path = member
             data = os.pread(descriptor, size, offset)
             if len(data) != size:
@@ -61,5 +76,6 @@ class ImageStore:
             raise UserError(f"cannot read image '{path}': {error}") from error
 
 
-def _normal(name: str) -> str:
+def normal_name(name: str) -> str:
+    """The one spelling of names that mean the same file, such as `a.png` and `./a.png`."""
     return str(PurePosixPath(name))

@@ -5,7 +5,8 @@ image become one record, in the order of first appearance. `data.fields.*` says 
 
 * caption: a text, or a list of texts;
 * answer: a text (or number, or true/false), or the list of all annotators' answers. An answer that n of k annotators
-  gave scores min(1, 3 n / k), which for ten annotators is the soft score of VQA (Antol et al. 2015): 0.3, 0.6, 0.9, 1;
+  gave scores min(1, max(0.3 n, n / k)): with ten annotators the soft score of VQA (Antol et al. 2015), which is 0.3,
+  0.6, 0.9, 1, with up to three their share;
 * kind, optional: the category of the question, by which accuracy is reported too.
 """
 
@@ -18,7 +19,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from vlfusion_jax.core.errors import UserError
-from vlfusion_jax.data.image_store import ImageStore
+from vlfusion_jax.data.image_store import ImageStore, normal_name
 from vlfusion_jax.data.records import Question, Record
 
 
@@ -54,8 +55,8 @@ class JsonlSource:
 def open_jsonl(folder: str, split: str, fields: ConfigDict) -> JsonlSource:
     """Open `<folder>/<split>.jsonl`, checking every line and that every image exists.
 
-    Raises UserError, with the line number where there is one, for a missing folder or file, invalid JSON, a missing or
-    wrong field, and a missing image.
+    Raises UserError, with the line number where there is one, for a missing folder or file, a file that cannot be read,
+    invalid JSON, a missing or wrong field, and a missing image.
     """
     root = Path(folder).expanduser()
     if not folder or not root.is_dir():
@@ -70,11 +71,13 @@ def open_jsonl(folder: str, split: str, fields: ConfigDict) -> JsonlSource:
     captions: dict[str, list[str]] = {}
     questions: dict[str, list[Question]] = {}
     for where, row in _rows(path):
-        image = _text(row, fields.image, "image", where)
+        image = normal_name(_text(row, fields.image, "image", where))
         if image not in captions:
             if store.find(image) is None:
+                held = " and ".join(f"'{_short(name)}'" for name in store.tar_names(2))
                 raise UserError(
-                    f"{where}: image '{image}' is in no images*.tar of '{root}', nor a file there or in its images/."
+                    f"{where}: image '{_short(image)}' is in no images*.tar of '{root}', nor a file there or in its"
+                    " images/" + (f"; the tar files hold {held}." if held else ".")
                 )
             captions[image], questions[image] = [], []
         row_captions, row_question = _read_texts(row, fields, where)
@@ -84,19 +87,30 @@ def open_jsonl(folder: str, split: str, fields: ConfigDict) -> JsonlSource:
     return JsonlSource(store, {name: (distinct[name], tuple(questions[name])) for name in captions})
 
 
+def _short(name: str) -> str:
+    return name if len(name) <= 80 else f"{name[:79]}…"
+
+
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            where = f"{path} line {number}"
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:  # also invalid UTF-8
-                raise UserError(f"{where} is not valid JSON: {error}") from error
-            if not isinstance(row, dict):
-                raise UserError(f"{where} is not a JSON object but {type(row).__name__}.")
-            yield where, row
+    for number, line in _lines(path):
+        where = f"{path} line {number}"
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:  # also invalid UTF-8
+            raise UserError(f"{where} is not valid JSON: {error}") from error
+        if not isinstance(row, dict):
+            raise UserError(f"{where} is not a JSON object but {type(row).__name__}.")
+        yield where, row
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    try:
+        with path.open("rb") as file:
+            yield from enumerate(file, start=1)
+    except OSError as error:
+        raise UserError(f"cannot read '{path}': {error.strerror}; check the file and its permissions.") from error
 
 
 def _read_texts(row: dict[str, Any], fields: ConfigDict, where: str) -> tuple[list[str], list[Question]]:
@@ -104,6 +118,7 @@ def _read_texts(row: dict[str, Any], fields: ConfigDict, where: str) -> tuple[li
     captions = [] if captions is None else captions if isinstance(captions, list) else [captions]
     if not all(isinstance(text, str) and text.strip() for text in captions):
         raise UserError(f"{where}: field '{fields.caption}' is not a text or a list of texts, none of them empty.")
+    captions = [_whole(text, fields.caption, where) for text in captions]
     if row.get(fields.question) is None:
         if not captions:
             raise UserError(
@@ -113,14 +128,27 @@ def _read_texts(row: dict[str, Any], fields: ConfigDict, where: str) -> tuple[li
         return captions, []
     text = _text(row, fields.question, "question", where)
     kind = row.get(fields.kind)
-    return captions, [Question(text, _read_answers(row, fields, where), "" if kind is None else str(kind))]
+    kind = "" if kind is None else _whole(str(kind), fields.kind, where)
+    return captions, [Question(text, _read_answers(row, fields, where), kind)]
 
 
 def _text(row: dict[str, Any], field: str, role: str, where: str) -> str:
     value = _present(row, field, role, where)
     if not isinstance(value, str) or not value.strip():
         raise UserError(f"{where}: field '{field}' is {json.dumps(value)}, expected a text.")
-    return value
+    return _whole(value, field, where)
+
+
+def _whole(text: str, field: str, where: str) -> str:
+    """`text`, refused where JSON escapes gave it half a surrogate pair, which neither files nor tokenizers take."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = json.dumps(text[error.start])
+        raise UserError(
+            f"{where}: field '{field}' holds {half}, half of a surrogate pair: write the whole character."
+        ) from error
+    return text
 
 
 def _present(row: dict[str, Any], field: str, role: str, where: str) -> Any:
@@ -136,6 +164,11 @@ def _read_answers(row: dict[str, Any], fields: ConfigDict, where: str) -> tuple[
     given = given if isinstance(given, list) else [given]
     if not given or not all(isinstance(answer, str | int | float) for answer in given):
         raise UserError(f"{where}: field '{fields.answer}' is not a text or a list of texts.")
-    counts = Counter(answer if isinstance(answer, str) else json.dumps(answer) for answer in given)
+    texts = [answer if isinstance(answer, str) else json.dumps(answer) for answer in given]
+    counts = Counter(_whole(text, fields.answer, where) for text in texts)
     ranked = sorted(counts, key=lambda answer: (-counts[answer], answer))
-    return tuple((answer, min(1.0, 3 * counts[answer] / len(given))) for answer in ranked)
+    return tuple((answer, _score(counts[answer], len(given))) for answer in ranked)
+
+
+def _score(given: int, annotators: int) -> float:
+    return min(1.0, max(3 * given / 10, given / annotators))
