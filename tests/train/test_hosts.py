@@ -1,4 +1,4 @@
-"""Two processes on loopback: SIGTERM at one stops both after the same step; one process alone can go on from there."""
+"""Two processes on loopback: a signal at one stops both after the same step; one process alone can go on from there."""
 
 import os
 import signal
@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from vlfusion_jax.train.checkpoint import load_meta
 from vlfusion_jax.train.metrics import read_metrics
@@ -42,15 +43,22 @@ def losses(workdir):
     return {line["step"]: line["loss"] for line in read_metrics(workdir)}
 
 
-def test_sigterm_at_one_of_two_hosts(tmp_path):
-    assert end(start(0, 1, 0, tmp_path / "alone", 0.0)) == "ended 60 True"
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """Losses of a run that nothing stopped, on one host."""
+    workdir = tmp_path_factory.mktemp("alone")
+    assert end(start(0, 1, 0, workdir, 0.0)) == "ended 60 True"
+    return losses(workdir)
 
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_at_one_of_two_hosts(alone, tmp_path, number):
     port = free_port()
     hosts = [start(i, 2, port, tmp_path / "both", 0.1) for i in range(2)]
     for line in hosts[0].stderr:
         if line.startswith("step 5/"):
             break
-    hosts[1].send_signal(signal.SIGTERM)
+    hosts[1].send_signal(number)
     ends = [end(host) for host in hosts]
     stopped = load_meta(tmp_path / "both")
     assert ends == [f"ended {stopped['step']} False"] * 2
@@ -59,6 +67,6 @@ def test_sigterm_at_one_of_two_hosts(tmp_path):
 
     resumed = start(0, 1, 0, tmp_path / "both", 0.0)
     assert end(resumed) == "ended 60 True"
-    alone, both = losses(tmp_path / "alone"), losses(tmp_path / "both")
+    both = losses(tmp_path / "both")
     assert both.keys() == alone.keys() == set(range(1, 61))
     np.testing.assert_allclose(list(both.values()), list(alone.values()), rtol=1e-5)

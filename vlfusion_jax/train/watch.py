@@ -12,7 +12,8 @@ class StopWatch:
     """Context within which SIGTERM and SIGINT ask the loop to stop after the step it is in.
 
     The second SIGINT interrupts at once. Under `jax.distributed` its own service listens for SIGTERM and lets every
-    host know, so that all stop after the same step. Outside the main thread no handler can be set and none is.
+    host know, so that all stop after the same step; there SIGINT is passed on as SIGTERM. Outside the main thread no
+    handler can be set and none is.
     """
 
     def __init__(self) -> None:
@@ -20,8 +21,9 @@ class StopWatch:
         self._previous: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> "StopWatch":
-        if threading.current_thread() is threading.main_thread() and not jax.distributed.is_initialized():
-            for number in (signal.SIGTERM, signal.SIGINT):
+        if threading.current_thread() is threading.main_thread():
+            ours = (signal.SIGINT,) if jax.distributed.is_initialized() else (signal.SIGINT, signal.SIGTERM)
+            for number in ours:
                 self._previous[number] = signal.signal(number, self._ask)
         return self
 
@@ -33,6 +35,8 @@ class StopWatch:
         self._asked = True
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+            if jax.distributed.is_initialized():
+                signal.raise_signal(signal.SIGTERM)
 
     def should_stop(self, step: int) -> bool:
         """Whether to save and stop after `step`; every host must ask after every step."""
