@@ -192,6 +192,23 @@ def test_questions_without_a_known_answer_are_not_trained_on_but_count_in_evalua
     assert both["question/answer_scores"][counted].sum() == 6, "4 + 2 ask for yes, the others are wrong for sure"
 
 
+def test_evaluation_has_room_for_more_answers_than_training(tmp_path, write_jsonl, jsonl_config, png):
+    images = {"0.png": png(8, 8)}
+    training = [{"image": "0.png", "question": "q", "answer": answer} for answer in "abc"]
+    folder = write_jsonl(tmp_path, training, images)
+    write_jsonl(folder, [{"image": "0.png", "question": "q", "answer": list("bbbbbaaacc")}], images, split="test")
+    config = jsonl_config(folder)
+    config.tasks.mlm.weight = config.tasks.itm.weight = 0.0
+    vocabulary = build_vocabulary([open_source(config.data, "train")], config.data)
+    assert vocabulary.answers_per_question == 1
+    with closing(eval_batches(config, open_source(config.data, "test"), vocabulary)) as batches:
+        (batch,) = batches
+    answers = [vocabulary.answers[i] for i in batch["question/answer_ids"][0]]
+    assert dict(zip(answers, batch["question/answer_scores"][0], strict=True)) == pytest.approx(
+        {"b": 1.0, "a": 0.9, "c": 0.6}
+    )
+
+
 def test_evaluation_covers_every_question_and_caption_once(toy):
     config, source, vocabulary = toy
     with closing(eval_batches(config, source, vocabulary)) as batches:

@@ -7,6 +7,7 @@ the same, in the same order, for any number of hosts, and training resumes by st
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import lru_cache, partial
 
 import grain
@@ -20,7 +21,7 @@ from vlfusion_jax.core.rng import numpy_rng
 from vlfusion_jax.data import examples, matching
 from vlfusion_jax.data.examples import Arrays, Layout
 from vlfusion_jax.data.records import Record, Source
-from vlfusion_jax.data.vocabulary import Vocabulary
+from vlfusion_jax.data.vocabulary import Vocabulary, most_answers
 
 EVAL_SEED = 0  # evaluations of different runs hide the same tokens and show the same negatives
 _ENDLESS = 1 << 48
@@ -130,12 +131,14 @@ def eval_batches(
     the first caption of every image: an image with more than Q questions takes several rows, its caption counts in the
     first. A question whose answers are all unknown has weight 1 and scores 0: it counts as wrong. Exactly half of the
     captioned images, rounded down, get a foreign caption. The last batch is filled up with rows of weight 0, so that
-    every host yields the same number of batches.
+    every host yields the same number of batches. Questions have room for as many answers as those of `source` need.
 
     Raises UserError as `train_batches` does.
     """
     layout = examples.layout_of(config)
     check_data(layout, source, vocabulary)
+    if (most := most_answers(source)) > vocabulary.answers_per_question:  # else keep the object and its cache
+        vocabulary = replace(vocabulary, answers_per_question=most)
     size = config.eval.batch_size
     places = range(size) if rows is None else tuple(rows)
     images = min(len(source), config.data.eval_limit or len(source))

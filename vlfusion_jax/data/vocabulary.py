@@ -132,13 +132,11 @@ def build_vocabulary(sources: Sequence[Source], data: ConfigDict, tokenizer_json
         tokenizer = train_tokenizer((text for s in sources for text in s.texts()), data.vocab_size)
     counts: Counter[str] = Counter()
     kinds: set[str] = set()
-    most = 1
     for source in sources:
         for index in range(len(source)):
             for question in source.text_of(index)[1]:
                 counts.update(answer for answer, _ in question.answers)
                 kinds.add(question.kind)
-                most = max(most, len(question.answers))
     answers = sorted((a for a, n in counts.items() if n >= data.answers_min_count), key=lambda a: (-counts[a], a))
     if counts and not answers:
         raise UserError(
@@ -149,8 +147,14 @@ def build_vocabulary(sources: Sequence[Source], data: ConfigDict, tokenizer_json
         tokenizer_json=tokenizer.to_str(),
         answers=tuple(answers),
         kinds=tuple(sorted(kinds - {""})),
-        answers_per_question=min(most, MAX_ANSWERS_PER_QUESTION),
+        answers_per_question=max(map(most_answers, sources), default=1),
     )
+
+
+def most_answers(source: Source) -> int:
+    """The most answers that a question of `source` has, from 1 to `MAX_ANSWERS_PER_QUESTION`."""
+    counts = (len(question.answers) for index in range(len(source)) for question in source.text_of(index)[1])
+    return min(max(counts, default=1), MAX_ANSWERS_PER_QUESTION)
 
 
 def check_same(found: Vocabulary, expected: Vocabulary, where: str) -> None:
