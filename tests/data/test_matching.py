@@ -29,33 +29,58 @@ class Captions:
         return (text for captions in self.captions for text in captions)
 
 
-@pytest.mark.parametrize("rows", [1, 2, 5, 8, 33])
-def test_exactly_half_rounded_down_at_every_place(rows):
-    draws = np.stack([choose_negatives(rows, np.random.default_rng(seed)) for seed in range(600)])
-    assert (draws.sum(axis=1) == rows // 2).all()
-    share = (rows // 2) / rows
-    np.testing.assert_allclose(draws.mean(axis=0), share, atol=5 * np.sqrt(share * (1 - share) / 600))
+@pytest.mark.parametrize("count", [1, 2, 5, 8, 33])
+def test_exactly_half_rounded_down_of_all_alike(count):
+    numbers = range(100, 100 + 3 * count, 3)
+    draws = [choose_negatives(numbers, np.random.default_rng(seed)) for seed in range(600)]
+    assert {len(draw) for draw in draws} == {count // 2}
+    drawn = Counter(number for draw in draws for number in draw)
+    assert drawn.keys() <= set(numbers)
+    share = (count // 2) / count
+    shares = [drawn[number] / 600 for number in numbers]
+    np.testing.assert_allclose(shares, share, atol=5 * np.sqrt(share * (1 - share) / 600))
+
+
+def test_no_captioned_row_no_negative():
+    assert choose_negatives([], np.random.default_rng(0)) == frozenset()
 
 
 def test_foreign_captions_differ_and_vary():
     source = Captions(("a",), ("b", "c"), (), ("a",), ("d",))
     rng = np.random.default_rng(0)
-    drawn = Counter(foreign_caption(source, ("a",), rng) for _ in range(300))
+    drawn = Counter(foreign_caption(source, ("a",), str.encode, rng) for _ in range(300))
     assert drawn.keys() == {"b", "c", "d"}
     assert min(drawn.values()) > 30
-    assert {foreign_caption(source, ("b", "c"), rng) for _ in range(100)} == {"a", "d"}
+    assert {foreign_caption(source, ("b", "c"), str.encode, rng) for _ in range(100)} == {"a", "d"}
 
 
 def test_the_only_other_caption_is_found():
     source = Captions(*[("same",)] * 5000, ("other",), *[("same",)] * 200)
     for seed in range(5):
-        assert foreign_caption(source, ("same",), np.random.default_rng(seed)) == "other"
+        assert foreign_caption(source, ("same",), str.encode, np.random.default_rng(seed)) == "other"
+
+
+def read(caption: str) -> bytes:
+    """What is left of a caption without capitals and cut at four letters."""
+    return caption.lower()[:4].encode()
+
+
+def test_captions_that_read_the_same_are_not_foreign():
+    source = Captions(("Some cat",), ("some dog", "other"), ("SOME",))
+    assert {foreign_caption(source, ("some bird",), read, np.random.default_rng(seed)) for seed in range(50)} == {
+        "other"
+    }
+    with pytest.raises(UserError, match=r"no image has another than 'some bird'.*raise data.caption_length"):
+        foreign_caption(Captions(("Some cat",), ("some dog",)), ("some bird",), read, np.random.default_rng(0))
+    with pytest.raises(UserError, match=r"the data has none.*raise data.caption_length"):
+        check_captions_differ(Captions(("Some cat",), ("some dog",)), read)
+    check_captions_differ(source, read)
 
 
 def test_no_other_caption_is_refused():
     for captions in ([("same",)] * 3, [("one", "two"), (), ("two", "one")], [("alone",)]):
         with pytest.raises(UserError, match="task itm needs"):
-            check_captions_differ(Captions(*captions))
+            check_captions_differ(Captions(*captions), str.encode)
     with pytest.raises(UserError, match=r"no image has another than 'same'"):
-        foreign_caption(Captions(*[("same",)] * 3), ("same",), np.random.default_rng(0))
-    check_captions_differ(Captions(("same",), (), ("other",)))
+        foreign_caption(Captions(*[("same",)] * 3), ("same",), str.encode, np.random.default_rng(0))
+    check_captions_differ(Captions(("same",), (), ("other",)), str.encode)

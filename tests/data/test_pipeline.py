@@ -128,6 +128,7 @@ def test_rows_belong_together(clevr_config, clevr_train, vocabulary):
     record_of = {decode_image(clevr_train[i].image, "").tobytes(): clevr_train[i] for i in range(40)}
     captions = {plain(vocabulary, clevr_train[i].captions[0]) for i in range(40)}
     drawn = 0
+    hidden = []
     for batch in take(10, clevr_config, clevr_train, vocabulary):
         for n in range(8):
             record = record_of[batch["image"][n].tobytes()]
@@ -144,20 +145,56 @@ def test_rows_belong_together(clevr_config, clevr_train, vocabulary):
             drawn += len(asked)
             restored = batch["masked/text"][n].copy()
             real = batch["masked/weights"][n] == 1
-            restored[batch["masked/positions"][n][real]] = batch["masked/labels"][n][real]
+            positions = batch["masked/positions"][n][real]
+            hidden += list(restored[positions] == vocabulary.mask_id)
+            restored[positions] = batch["masked/labels"][n][real]
             assert words(vocabulary, restored) == own
-            assert not np.array_equal(restored, batch["masked/text"][n]) or real.sum() <= 5
             shown = words(vocabulary, batch["match/text"][n])
             assert (shown == own) == (batch["match/label"][n] == 1)
             assert shown in captions
         assert batch["match/label"].sum() == 4, "exactly half"
         assert (batch["match/weight"] == 1).all()
     assert drawn > 300
+    assert len(hidden) > 300
+    assert 0.72 < np.mean(hidden) < 0.88, "80 % show [MASK], within 3.5 standard deviations"
 
 
 def test_odd_batches_round_negatives_down(clevr_config, clevr_train, vocabulary):
     clevr_config.train.batch_size = 7
     assert all(b["match/label"].sum() == 4 for b in take(5, clevr_config, clevr_train, vocabulary))
+
+
+def test_half_of_the_captioned_rows_of_a_batch_are_negatives(toy):
+    config, source, vocabulary = toy
+    config.train.batch_size = 8
+    whole = take(12, config, source, vocabulary)
+    captioned = [int(batch["match/weight"].sum()) for batch in whole]
+    matching = [int((batch["match/weight"] * batch["match/label"]).sum()) for batch in whole]
+    assert matching == [count - count // 2 for count in captioned]
+    assert len(set(captioned)) > 1, "the 3 captions of 5 images fall unevenly"
+    parts = [take(12, config, source, vocabulary, rows=rows) for rows in ([0, 1, 2], [3, 4, 5, 6, 7])]
+    for step in range(12):
+        assert_same(whole[step], joined([part[step] for part in parts]))
+
+
+def test_negatives_never_read_like_a_caption_of_the_image(tmp_path, write_jsonl, jsonl_config, png):
+    captions = ["a dog runs", "A DOG  sleeps", "a cat sits"]  # the first two are one for four tokens
+    rows = [{"image": f"{n}.png", "caption": caption} for n, caption in enumerate(captions)]
+    config = jsonl_config(write_jsonl(tmp_path, rows, {f"{n}.png": png(8, 8, n) for n in range(3)}))
+    config.tasks.vqa.weight = config.tasks.mlm.weight = 0.0
+    config.data.caption_length = 4
+    source = open_source(config.data, "train")
+    vocabulary = build_vocabulary([source], config.data)
+    own = {decode_image(source[n].image, "").tobytes(): vocabulary.encode(captions[n], 4)[0] for n in range(3)}
+
+    def check(batch):
+        for image, text, label in zip(batch["image"], batch["match/text"], batch["match/label"], strict=True):
+            assert np.array_equal(text, own[image.tobytes()]) == label
+
+    for batch in take(20, config, source, vocabulary):
+        check(batch)
+    with closing(eval_batches(config, source, vocabulary)) as batches:
+        check({key: array[:3] for key, array in next(batches).items()})
 
 
 def test_few_questions_come_round_with_weight_once(toy):
@@ -314,9 +351,8 @@ def test_tasks_without_data_are_refused(tmp_path, write_jsonl, jsonl_config, png
         config = jsonl_config(folder)
         change(config)
         source = open_source(config.data, "train")
-        for batches in (train_batches, eval_batches):
-            with pytest.raises(UserError, match=message):
-                batches(config, source, vocabulary or build_vocabulary([source], config.data))
+        with pytest.raises(UserError, match=message):
+            train_batches(config, source, vocabulary or build_vocabulary([source], config.data))
 
     def only(task):
         def change(config):
@@ -325,14 +361,47 @@ def test_tasks_without_data_are_refused(tmp_path, write_jsonl, jsonl_config, png
 
         return change
 
-    refused(tell, "task vqa finds no question")
-    refused(ask, "need captions, but the data has none", only("mlm"))
+    refused(tell, "task vqa finds no question in split 'train'")
+    refused(ask, "need captions, but split 'train' has none", only("mlm"))
     refused(tell, "images with different captions", only("itm"))
+    rows = [{"image": "0.png", "caption": "same"}, {"image": "1.png", "caption": "Same "}]
+    alike = write_jsonl(tmp_path / "alike", rows, images | {"1.png": png(8, 8)})
+    refused(alike, "images with different captions", only("itm"))
     refused(tell, "no task is on", only("none"))
     config = jsonl_config(ask)
     known = build_vocabulary([open_source(config.data, "train")], config.data)
     stranger = type(known).from_dict(known.to_dict() | {"answers": ["b"]})
-    refused(ask, "no answer of the data is in the vocabulary", only("vqa"), stranger)
+    refused(ask, "no answer of split 'train' is in the vocabulary", only("vqa"), stranger)
+
+
+def test_an_evaluation_needs_data_for_one_task(tmp_path, write_jsonl, jsonl_config, png):
+    images = {f"{n}.png": png(8, 8) for n in range(2)}
+    texts = [{"image": "0.png", "question": "q", "answer": "a"}]
+    texts += [{"image": f"{n}.png", "caption": f"c {n}"} for n in range(2)]
+    write_jsonl(tmp_path, texts, images)
+    write_jsonl(tmp_path, texts[:1], images, "asks")
+    write_jsonl(tmp_path, texts[1:2], images, "tells")
+    write_jsonl(tmp_path, [{"image": f"{n}.png", "caption": "same"} for n in range(2)], images, "repeats")
+    config = jsonl_config(tmp_path)
+    vocabulary = build_vocabulary([open_source(config.data, "train")], config.data)
+
+    def weights(split):
+        config.data.eval_split = split
+        with closing(eval_batches(config, open_source(config.data, split), vocabulary)) as batches:
+            (batch,) = batches
+        return {key: float(array.sum()) for key, array in batch.items() if "weight" in key}
+
+    assert {key for key, weight in weights("asks").items() if weight} == {"question/weight"}
+    assert {key for key, weight in weights("tells").items() if weight} == {"masked/weights", "match/weight"}
+    with pytest.raises(UserError, match="images with different captions"):
+        weights("repeats")
+    config.tasks.mlm.weight = config.tasks.itm.weight = 0.0
+    with pytest.raises(UserError, match=r"split 'tells' has no text to evaluate .* first 1 images.*data\.eval_split"):
+        weights("tells")
+    config.data.eval_limit = 1
+    write_jsonl(tmp_path, texts[::-1], images, "late")  # the image with the question comes second
+    with pytest.raises(UserError, match=r"split 'late' .* first 1 images.*data\.eval_limit"):
+        weights("late")
 
 
 def test_damaged_image_is_named_while_iterating(tmp_path, write_jsonl, jsonl_config):

@@ -170,6 +170,11 @@ def masked_view(caption: str | None, layout: Layout, vocabulary: Vocabulary, rng
     return _keyed(names.MASKED, {name: array[None] for name, array in row.items()})
 
 
+def caption_tokens(caption: str, layout: Layout, vocabulary: Vocabulary) -> bytes:
+    """What a model reads of the caption: the same for captions that differ only in case, spaces, or beyond the cut."""
+    return vocabulary.encode(caption, layout.caption_length)[0].tobytes()
+
+
 def match_view(caption: str | None, matches: bool, layout: Layout, vocabulary: Vocabulary) -> Arrays:
     """The caption to be judged, one row, and whether it belongs to the image; without a caption the weight is 0."""
     ids, mask = vocabulary.encode(caption or "", layout.caption_length)

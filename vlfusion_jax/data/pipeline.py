@@ -46,27 +46,29 @@ def train_batches(
 ) -> Iterator[Arrays]:
     """Endless iterator of rows of the training batches from number `start_step` on; has `.close()`.
 
-    A batch of `train.batch_size` images is laid out as `batch_shapes` says. `rows` are the images of it to compute,
-    with their texts, such as `global_array.local_rows`; all where it is None. Batches are prepared ahead by
-    `data.threads` threads.
+    A batch of `train.batch_size` images is laid out as `batch_shapes` says; exactly half of its captioned images,
+    rounded down, get a foreign caption. `rows` are the images of it to compute, with their texts, such as
+    `global_array.local_rows`; all where it is None. Batches are prepared ahead by `data.threads` threads.
 
     Raises UserError where a task finds no data; while iterating, where an image is damaged.
     """
     layout = examples.layout_of(config)
-    check_data(layout, source, vocabulary)
+    check_data(config, source, vocabulary)
     size = config.train.batch_size
     places = range(size) if rows is None else tuple(rows)
     order_seed = int(numpy_rng(config.seed, names.ORDER).integers(1 << 31))
     order = grain.MapDataset.range(len(source)).seed(order_seed).shuffle().repeat()
 
     @lru_cache(maxsize=64)
-    def negatives(step: int) -> np.ndarray:
-        return matching.choose_negatives(size, numpy_rng(config.seed, names.MATCHING, step))
+    def negatives(step: int) -> frozenset[int]:
+        numbers = range(step * size, (step + 1) * size)
+        captioned = [number for number in numbers if source.text_of(order[number])[0]]
+        return matching.choose_negatives(captioned, numpy_rng(config.seed, names.MATCHING, step))
 
     def row(step: int, place: int) -> Arrays:
         number = step * size + place
-        record = source[order[number]]
-        return _train_example(config, layout, source, vocabulary, record, number, bool(negatives(step)[place]))
+        negative = names.MATCH in layout.views and number in negatives(step)
+        return _train_example(config, layout, source, vocabulary, source[order[number]], number, negative)
 
     def batch(step: int) -> Arrays:
         return examples.concatenate([row(step, place) for place in places])
@@ -117,7 +119,8 @@ def _caption_views(
         views |= examples.masked_view(caption, layout, vocabulary, masking)
     if names.MATCH in layout.views:
         replaced = negative and caption is not None
-        shown = matching.foreign_caption(source, captions, choice) if replaced else caption
+        tokens = partial(examples.caption_tokens, layout=layout, vocabulary=vocabulary)
+        shown = matching.foreign_caption(source, captions, tokens, choice) if replaced else caption
         views |= examples.match_view(shown, not replaced, layout, vocabulary)
     return views
 
@@ -136,16 +139,15 @@ def eval_batches(
     Raises UserError as `train_batches` does.
     """
     layout = examples.layout_of(config)
-    check_data(layout, source, vocabulary)
+    check_eval_data(config, source, vocabulary)
     if (most := most_answers(source)) > vocabulary.answers_per_question:  # else keep the object and its cache
         vocabulary = replace(vocabulary, answers_per_question=most)
     size = config.eval.batch_size
     places = range(size) if rows is None else tuple(rows)
-    images = min(len(source), config.data.eval_limit or len(source))
+    images = _eval_images(config, source)
     plan = _plan(layout, source, images)
     captioned = [number for number in range(images) if source.text_of(number)[0]]
-    chosen = matching.choose_negatives(len(captioned), numpy_rng(EVAL_SEED, names.MATCHING, 0))
-    negatives = {number for number, negative in zip(captioned, chosen, strict=True) if negative}
+    negatives = matching.choose_negatives(captioned, numpy_rng(EVAL_SEED, names.MATCHING, 0))
     row = partial(_eval_example, layout, source, vocabulary, negatives)
 
     def batch(step: int) -> Arrays:
@@ -166,13 +168,15 @@ def _plan(layout: Layout, source: Source, images: int) -> list[tuple[int, int]]:
         asked = len(questions) if names.QUESTION in layout.views else 0
         shown = 1 if captions and layout.captioned else 0
         plan += [(number, first) for first in range(0, max(asked, shown), layout.questions)]
-    if not plan:
-        raise UserError(f"the first data.eval_limit={images} images have no text to evaluate: raise data.eval_limit.")
     return plan
 
 
+def _eval_images(config: ConfigDict, source: Source) -> int:
+    return min(len(source), config.data.eval_limit or len(source))
+
+
 def _eval_example(
-    layout: Layout, source: Source, vocabulary: Vocabulary, negatives: set[int], number: int, first: int
+    layout: Layout, source: Source, vocabulary: Vocabulary, negatives: frozenset[int], number: int, first: int
 ) -> Arrays:
     record = source[number]
     example = examples.image_view(record, layout)
@@ -189,23 +193,39 @@ def _eval_example(
     return example
 
 
-def check_data(layout: Layout, source: Source, vocabulary: Vocabulary) -> None:
-    """Raise UserError where a view that the tasks read would be empty for the whole of `source`."""
+def check_data(config: ConfigDict, source: Source, vocabulary: Vocabulary) -> None:
+    """Raise UserError where a view that the tasks read would be empty for all of `source`, the training split."""
+    layout, split = examples.layout_of(config), config.data.train_split
     if not layout.views:
         raise UserError("no task is on: set one of tasks.mlm.weight, tasks.itm.weight, tasks.vqa.weight above 0.")
     numbers = range(len(source))
     if names.QUESTION in layout.views:
         if not any(source.text_of(number)[1] for number in numbers):
-            raise UserError("task vqa finds no question in the data: set tasks.vqa.weight=0 or data.fields.question.")
+            raise UserError(
+                f"task vqa finds no question in split '{split}': set tasks.vqa.weight=0 or data.fields.question."
+            )
         if not any(examples.is_answerable(q, vocabulary) for number in numbers for q in source.text_of(number)[1]):
-            raise UserError("task vqa is on, but no answer of the data is in the vocabulary of the run.")
+            raise UserError(f"task vqa is on, but no answer of split '{split}' is in the vocabulary of the run.")
     if layout.captioned and not any(source.text_of(number)[0] for number in numbers):
         raise UserError(
-            "tasks mlm and itm need captions, but the data has none: set tasks.mlm.weight=0 and tasks.itm.weight=0, or"
-            " name the caption field in data.fields.caption."
+            f"tasks mlm and itm need captions, but split '{split}' has none: set tasks.mlm.weight=0 and"
+            " tasks.itm.weight=0, or name the caption field in data.fields.caption."
         )
     if names.MATCH in layout.views:
-        matching.check_captions_differ(source)
+        matching.check_captions_differ(source, partial(examples.caption_tokens, layout=layout, vocabulary=vocabulary))
+
+
+def check_eval_data(config: ConfigDict, source: Source, vocabulary: Vocabulary) -> None:
+    """Raise UserError where every view that the tasks read would be empty for `source`, the evaluation split."""
+    layout, images = examples.layout_of(config), _eval_images(config, source)
+    if not _plan(layout, source, images):
+        raise UserError(
+            f"split '{config.data.eval_split}' has no text to evaluate the tasks of the run on, in its first {images}"
+            " images: name another split in data.eval_split, raise data.eval_limit, or set data.fields."
+        )
+    captioned = sum(bool(source.text_of(number)[0]) for number in range(images))
+    if names.MATCH in layout.views and captioned > 1:  # half of them get a foreign caption
+        matching.check_captions_differ(source, partial(examples.caption_tokens, layout=layout, vocabulary=vocabulary))
 
 
 def _iterate(batches: grain.MapDataset, data: ConfigDict) -> Iterator[Arrays]:
