@@ -44,7 +44,18 @@ def test_what_does_not_change_learning_may_change(workdir):
     after.checkpoint.every = 3
     after.eval.batch_size = 2
     after.train.micro_batches = 2
+    after.data.eval_limit = 4
+    after.model.remat = "full"
     check_workdir(workdir, after)
+
+
+def test_micro_batches_may_not_change_under_dropout(tmp_path):
+    config = load_config("configs/tiny.py")
+    config.model.attention_dropout = 0.1
+    write_config(tmp_path, config)
+    config.train.micro_batches = 2
+    with pytest.raises(UserError, match=r"train\.micro_batches \(there 1, now 2\)"):
+        check_workdir(tmp_path, config)
 
 
 def test_each_other_difference_is_named_with_both_values(workdir):

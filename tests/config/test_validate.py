@@ -64,6 +64,12 @@ def test_shipped_configs_are_valid(name):
         ({"tasks__itm__schedule": (5, 1.0)}, "tasks.itm.schedule.*tuple of points"),
         ({"tasks__itm__schedule": ((0, -1.0),)}, "tasks.itm.schedule.*no negative"),
         ({"name": "a/b"}, "name is 'a/b'"),
+        ({"name": ".."}, r"name is '\.\.'"),
+        ({"seed": 2**32}, r"seed is 4294967296; it must be below"),
+        (
+            {"checkpoint__best_metric": "accuracy", "train__eval_every": 15},
+            "make train.eval_every 15 a multiple of checkpoint.every 10",
+        ),
         ({"published": {"cnn": 0.63}}, "published.cnn is 0.63; it must map metrics to numbers"),
         ({"published": {"cnn": {"accuracy": "63 %"}}}, "published.cnn.accuracy is '63 %'; it must be a number"),
         ({"published": {"cnn": {"source": 2017}}}, "published.cnn.source is 2017; it must be a text"),

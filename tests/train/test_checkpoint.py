@@ -8,7 +8,14 @@ import pytest
 
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.core.tree import flatten
-from vlfusion_jax.train.checkpoint import FOLDER, Checkpointer, CheckpointWarning, load_meta, load_params
+from vlfusion_jax.train.checkpoint import (
+    FOLDER,
+    Checkpointer,
+    CheckpointWarning,
+    has_checkpoint,
+    load_meta,
+    load_params,
+)
 from vlfusion_jax.train.meta import describe
 
 # When one part of a damaged checkpoint fails, threads of the storage layer still finish the others, for nobody.
@@ -51,7 +58,7 @@ def test_restore_gives_back_state_data_and_meta(tiny_run, tmp_path):
     saved = save(run, tmp_path, [10, 20])
     restored = restore(run, tmp_path)
     assert restored.step == 20
-    assert restored.data == {"next_batch": 20, "seed": 7}
+    assert restored.data == {"next_batch": 20, "seed": 7, "source": ""}
     assert restored.meta["step"] == 20
     assert restored.meta["clock"] == 20.0
     assert restored.meta["config"]["seed"] == 7
@@ -207,3 +214,33 @@ def test_new_leaves_come_from_the_fresh_parameters(tiny_run, tmp_path):
     assert_same(
         {"i": params["head_itm"]["bias"], "v": params["head_vqa"]["bias"]}, {"i": np.full(2, 5.0), "v": np.full(6, 5.0)}
     )
+
+
+def test_the_first_rows_of_a_longer_table(tiny_run, tmp_path):
+    run = tiny_run(devices=4)
+    saved = save(run, tmp_path, [1])
+    wanted = abstract_params(run, encoder={"kernel": (12, 4)}, head_vqa={"bias": (4,)})
+    params = load_params(tmp_path, wanted, allow_longer=("^encoder/kernel$",))
+    np.testing.assert_array_equal(params["encoder"]["kernel"], saved[1].params["encoder"]["kernel"][:12])
+    assert params["encoder"]["kernel"].sharding == wanted["encoder"]["kernel"].sharding
+    wanted = abstract_params(run, encoder={"kernel": (20, 4)}, head_vqa={"bias": (4,)})
+    with pytest.raises(UserError, match=r"\(16, 4\) in the checkpoint, \(20, 4\) in the model"):
+        load_params(tmp_path, wanted, allow_longer=("^encoder/kernel$",))
+
+
+def test_the_same_step_may_be_damaged_again(tiny_run, tmp_path):
+    run = tiny_run()
+    for asides in (["20.unreadable"], ["20.unreadable", "20.unreadable-1"]):
+        save(run, tmp_path, [10, 20])
+        delete_data(tmp_path / FOLDER / "20")
+        with pytest.warns(CheckpointWarning):
+            assert restore(run, tmp_path).step == 10
+        assert sorted(path.name for path in (tmp_path / FOLDER).glob("20.*")) == asides
+
+
+def test_only_a_finished_checkpoint_counts(tiny_run, tmp_path):
+    assert not has_checkpoint(tmp_path)
+    (tmp_path / FOLDER / "20.orbax-checkpoint-tmp").mkdir(parents=True)
+    assert not has_checkpoint(tmp_path)
+    save(tiny_run(), tmp_path, [10])
+    assert has_checkpoint(tmp_path)

@@ -222,3 +222,21 @@ def test_a_vocabulary_that_is_not_the_checkpoints_is_refused(tiny_run, tiny_batc
     run.vocabulary = type(run.vocabulary)("{}", ("no", "maybe"), ())
     with pytest.raises(UserError, match="'yes' there and 'maybe' here"):
         train(run, tiny_batches, tmp_path)
+
+
+def test_a_vocabulary_of_another_size_is_named_and_not_taken_for_damage(tiny_run, tiny_batches, tmp_path):
+    train(tiny_run(**SETTINGS), tiny_batches, tmp_path)
+    larger = tiny_run(**SETTINGS)
+    larger.vocabulary = type(larger.vocabulary)("{}", ("no", "yes", "maybe"), ())
+    larger.abstract_state = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((*leaf.shape, 2), leaf.dtype, sharding=leaf.sharding), larger.abstract_state
+    )
+    with pytest.raises(UserError, match="it has 2 answers, here are 3"):
+        train(larger, tiny_batches, tmp_path)
+
+
+def test_other_training_data_is_refused(tiny_run, tiny_batches, tmp_path):
+    first = train(tiny_run(**SETTINGS), tiny_batches, tmp_path, source="0a")
+    assert_same(train(tiny_run(**SETTINGS), tiny_batches, tmp_path, source="0a").state, first.state)
+    with pytest.raises(UserError, match=r"training data has changed .*\(fingerprint 0a, now 0b\)"):
+        train(tiny_run(**SETTINGS), tiny_batches, tmp_path, source="0b")

@@ -10,23 +10,24 @@ from typing import Any
 import jax
 from absl import flags
 from ml_collections import ConfigDict
+from PIL import Image
 
 from vlfusion_jax.cli.arguments import define_config_flag, parse_with_config
 from vlfusion_jax.cli.devices import define_device_flags, start_devices
 from vlfusion_jax.cli.evaluate import evaluate_split, print_table
 from vlfusion_jax.config.resume import check_workdir, write_config
 from vlfusion_jax.data.global_array import local_rows
-from vlfusion_jax.data.pipeline import train_batches
+from vlfusion_jax.data.pipeline import check_data, check_eval_data, train_batches
 from vlfusion_jax.data.records import Source
-from vlfusion_jax.data.source import open_source
+from vlfusion_jax.data.source import fingerprint, open_source
 from vlfusion_jax.data.vocabulary import build_vocabulary
 from vlfusion_jax.evals.blind import blind_accuracy
 from vlfusion_jax.serve.predictor import Predictor, answer_some
-from vlfusion_jax.train.checkpoint import FOLDER, load_meta
+from vlfusion_jax.train.checkpoint import has_checkpoint, load_meta
 from vlfusion_jax.train.loop import train
 from vlfusion_jax.train.metrics import read_metrics
 from vlfusion_jax.train.report import draw_answers, draw_curves
-from vlfusion_jax.train.setup import Run, build
+from vlfusion_jax.train.setup import Run, build, check_best_metric
 
 SHOWN_ANSWERS = 8
 
@@ -51,7 +52,10 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
 
     training, test = (open_source(config.data, split) for split in (config.data.train_split, config.data.eval_split))
     vocabulary = build_vocabulary([training], config.data, _tokenizer_to_go_on_with(config, workdir))
+    check_data(config, training, vocabulary)
+    check_eval_data(config, test, vocabulary)
     job = build(config, vocabulary)
+    check_best_metric(job)
     write_config(workdir, config)
 
     rows = local_rows(job.batch_sharding, config.train.batch_size)
@@ -60,11 +64,13 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
         lambda step: train_batches(config, training, vocabulary, start_step=step, rows=rows),
         workdir,
         lambda params: evaluate_split(job, params, test),
+        fingerprint(training),
     )
     if not outcome.finished:
         return
     metrics = outcome.evaluation or evaluate_split(job, outcome.state.params, test)
-    print_table(metrics, blind_accuracy(training, test, config.data.eval_limit), config)
+    blind = blind_accuracy(training, test, config.data.eval_limit) if config.tasks.vqa.weight else {}
+    print_table(metrics, blind, config)
     _draw(job, outcome.state.params, test, workdir)
 
 
@@ -72,8 +78,7 @@ def _tokenizer_to_go_on_with(config: ConfigDict, workdir: Path) -> str:
     """Content of the tokenizer that the weights a run starts from were trained with; '' for a run from nothing."""
     if not config.init_from:
         return ""
-    started = (workdir / FOLDER).is_dir() and any((workdir / FOLDER).iterdir())
-    return load_meta(workdir if started else config.init_from)["vocabulary"]["tokenizer_json"]
+    return load_meta(workdir if has_checkpoint(workdir) else config.init_from)["vocabulary"]["tokenizer_json"]
 
 
 def _draw(job: Run, params: Any, test: Source, workdir: Path) -> None:
@@ -83,4 +88,5 @@ def _draw(job: Run, params: Any, test: Source, workdir: Path) -> None:
         draw_curves(read_metrics(workdir), workdir / "curves.png")
         if answered:
             draw_answers(answered, workdir / "answers.png")
+            Image.fromarray(answered[0].image).save(workdir / "example.png")
         print(f"curves and answers are drawn in {workdir}")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import uuid
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -18,6 +19,9 @@ MAY_CHANGE = (
     "data.path",
     "data.threads",
     "data.prefetch",
+    "data.eval_split",
+    "data.eval_limit",
+    "model.remat",
     "train.log_every",
     "train.eval_every",
     "train.micro_batches",
@@ -33,7 +37,11 @@ def differing_keys(before: ConfigDict, after: ConfigDict) -> list[str]:
     """Sorted keys whose values differ, those that may change left out."""
     old, new = flatten(before), flatten(after)
     differing = [key for key in old.keys() | new.keys() if key not in old or key not in new or old[key] != new[key]]
-    return sorted(key for key in differing if key not in MAY_CHANGE and not key.startswith(_SECTIONS))
+    # Each micro-batch draws dropout of its own.
+    allowed = set(MAY_CHANGE) - (
+        {"train.micro_batches"} if after.model.dropout or after.model.attention_dropout else set()
+    )
+    return sorted(key for key in differing if key not in allowed and not key.startswith(_SECTIONS))
 
 
 def check_workdir(workdir: str | Path, config: ConfigDict) -> None:
@@ -76,6 +84,6 @@ def write_config(workdir: str | Path, config: ConfigDict) -> None:
     if (folder / FILE).exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    new = folder / f"{FILE}.{os.getpid()}.new"
+    new = folder / f"{FILE}.{uuid.uuid4().hex}.new"
     new.write_text(json.dumps(dump_plain(config), indent=1) + "\n")
     new.replace(folder / FILE)

@@ -102,7 +102,7 @@ def _optim() -> ConfigDict:
     optim.lr = 1e-3  # peak learning rate of AdamW
     optim.schedule = "cosine"  # constant | linear | cosine, from lr to final_lr after the warm-up
     optim.warmup_steps = 100  # linear from 0 to lr
-    optim.final_lr = 0.0  # learning rate of the last step
+    optim.final_lr = 0.0  # learning rate that the decay ends at, after the last step
     optim.weight_decay = 0.01  # decoupled; never on biases and norms
     optim.b1 = 0.9
     optim.b2 = 0.98

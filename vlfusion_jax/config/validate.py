@@ -78,8 +78,18 @@ def validate(config: ConfigDict) -> None:
             f"train.batch_size {config.train.batch_size} does not divide by train.micro_batches "
             f"{config.train.micro_batches}; choose a divisor."
         )
-    if not re.fullmatch(r"[\w.-]+", config.name):
+    if not re.fullmatch(r"[\w.-]*[\w-][\w.-]*", config.name):
         raise UserError(f"name is {config.name!r}; it names a folder: use letters, digits, '_', '-' and '.'.")
+    _require(config.seed < 2**32, "seed", config.seed, "must be below 2**32")
+    _check_best(config.checkpoint, config.train)
+
+
+def _check_best(checkpoint: ConfigDict, train: ConfigDict) -> None:
+    if checkpoint.best_metric and train.eval_every and (not checkpoint.every or train.eval_every % checkpoint.every):
+        raise UserError(
+            f"checkpoint.best_metric ranks only what is both evaluated and saved: make train.eval_every "
+            f"{train.eval_every} a multiple of checkpoint.every {checkpoint.every}."
+        )
 
 
 def _one_of(key: str, value: str, choices: tuple[str, ...]) -> None:

@@ -4,17 +4,15 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 Schedule = Callable[[jax.Array], jax.Array]
 
 
-def learning_rate(
-    kind: str, peak: float, final: float, warmup_steps: int, total_steps: int, multiplier: float = 1.0
-) -> Schedule:
+def learning_rate(kind: str, peak: float, final: float, warmup_steps: int, total_steps: int) -> Schedule:
     """Linear warm-up from zero, then `constant`, `linear` or `cosine` decay to `final` at `total_steps`."""
     rest = max(1, total_steps - warmup_steps)
-    peak, final = peak * multiplier, final * multiplier
     decay = {
         "constant": optax.constant_schedule(peak),
         "linear": optax.linear_schedule(peak, final, rest),
@@ -29,6 +27,5 @@ def piecewise_linear(points: Sequence[tuple[int, float]]) -> Schedule:
     """Through the points (step, value), constant before the first and after the last; 1 where there are none."""
     if not points:
         return lambda step: jnp.float32(1)
-    steps = jnp.asarray([p[0] for p in points], jnp.float32)
-    values = jnp.asarray([p[1] for p in points], jnp.float32)
+    steps, values = np.asarray(points, np.float32).T  # of the host: a constant of the step, nothing to transfer
     return lambda step: jnp.interp(jnp.asarray(step, jnp.float32), steps, values)

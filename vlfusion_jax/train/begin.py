@@ -12,22 +12,32 @@ from vlfusion_jax.train.state import TrainState
 
 HEADS = r"^head_"
 ANSWER_HEAD = "head_vqa"
+TEXT_POSITIONS = r"^text/positions/table$"
 
 
-def begin(run: Any, checkpoints: Checkpointer) -> tuple[TrainState, int, float]:
+def begin(run: Any, checkpoints: Checkpointer, source: str = "") -> tuple[TrainState, int, float]:
     """(state, completed updates, seconds of training so far) to go on from.
 
     Args:
       run: see `train.setup.Run`.
       checkpoints: of the work directory.
+      source: fingerprint of the training data; '' = not compared.
 
     Raises:
-      UserError: no checkpoint reads, or the one to begin from has another vocabulary or does not fit the model.
+      UserError: no checkpoint reads, or the one to begin from has other data or another vocabulary, or does not fit
+        the model.
     """
+    if checkpoints.steps():  # before the arrays, whose shapes follow from it
+        stored = Vocabulary.from_dict(load_meta(checkpoints.folder)["vocabulary"])
+        check_same(run.vocabulary, stored, "the checkpoint of this work directory")
     restored = checkpoints.restore(run.abstract_state)
     if restored is not None:
-        stored = Vocabulary.from_dict(restored.meta["vocabulary"])
-        check_same(run.vocabulary, stored, f"checkpoint {restored.step} of this work directory")
+        if source and restored.data["source"] not in ("", source):
+            raise UserError(
+                f"the training data has changed since checkpoint {restored.step} of this work directory (fingerprint "
+                f"{restored.data['source']}, now {source}): bring it back, or start a new --workdir, with --init_from "
+                "if the weights shall go on."
+            )
         say(f"resuming after step {restored.step}")
         return restored.state, restored.step, restored.meta["clock"]
     state = run.init_state()
@@ -38,14 +48,17 @@ def begin(run: Any, checkpoints: Checkpointer) -> tuple[TrainState, int, float]:
 
 
 def _params_of(path: str, run: Any, fresh: dict[str, Any]) -> dict[str, Any]:
-    """Parameters of another run; heads that it lacks stay fresh, and so does the answer head where answers differ."""
+    """Parameters of another run, for texts that are at most as long.
+
+    Heads that it lacks stay fresh, and so does the answer head where answers differ.
+    """
     stored = Vocabulary.from_dict(load_meta(path)["vocabulary"])
     if stored.tokenizer_json != run.vocabulary.tokenizer_json:
         raise UserError(
             f"init_from: the tokenizer of {path} is not that of data.tokenizer; leave data.tokenizer empty to go on "
             "with the one that the weights were trained with."
         )
-    params = load_params(path, run.abstract_state.params, fresh, allow_new=(HEADS,))
+    params = load_params(path, run.abstract_state.params, fresh, allow_new=(HEADS,), allow_longer=(TEXT_POSITIONS,))
     if stored.answers != run.vocabulary.answers and ANSWER_HEAD in params:
         params = params | {ANSWER_HEAD: fresh[ANSWER_HEAD]}
     return params

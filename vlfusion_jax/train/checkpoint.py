@@ -5,6 +5,7 @@ A checkpoint appears under its number only when all of it is written, so a kille
 """
 
 import gc
+import itertools
 import json
 import logging
 import re
@@ -36,7 +37,7 @@ class Restored(NamedTuple):
 
     step: int
     state: Any
-    data: dict[str, int]
+    data: dict[str, int | str]
     meta: dict[str, Any]
 
 
@@ -60,16 +61,19 @@ class Checkpointer:
                     keep_checkpoints_without_metrics=False,
                 )
             )
+        self.folder = (Path(workdir) / FOLDER).absolute()
         self._best_metric = config.best_metric
         self._orbax = ocp.training.Checkpointer(
-            (Path(workdir) / FOLDER).absolute(),
+            self.folder,
             context=_context(),
             save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),  # the loop decides
             preservation_policy=policies.AnyPreservationPolicy(kept),
             cleanup_tmp_directories=True,
         )
 
-    def save(self, step: int, state: Any, meta: dict[str, Any], metrics: dict[str, float] | None = None) -> None:
+    def save(
+        self, step: int, state: Any, meta: dict[str, Any], metrics: dict[str, float] | None = None, source: str = ""
+    ) -> None:
         """Writes checkpoint `step` in the background; the state may be donated as soon as this returns.
 
         Waits for the save before it, and raises the error that one may have met.
@@ -79,6 +83,7 @@ class Checkpointer:
           state: sharded `TrainState`.
           meta: JSON-able description of the run, with `config.seed` inside.
           metrics: evaluation of this very state, where there was one; decides which checkpoint is the best.
+          source: fingerprint of the training data.
 
         Raises:
           UserError: the metrics lack `best_metric`; the checkpoint is written, without a rank.
@@ -91,7 +96,7 @@ class Checkpointer:
             step,
             {
                 _STATE: state,
-                _DATA: {"next_batch": step, "seed": meta["config"]["seed"]},
+                _DATA: {"next_batch": step, "seed": meta["config"]["seed"], "source": source},
                 _META: {**meta, "step": step, "orbax": version("orbax-checkpoint"), _CHECKSUMS: checksums(state)},
             },
             force=True,
@@ -112,7 +117,7 @@ class Checkpointer:
         """The newest checkpoint that reads whole, placed as `abstract_state` says; None where there is none.
 
         Checkpoints that do not read are named in a `CheckpointWarning` and, once an older one did, renamed to
-        `<step>.unreadable`, so that the run can write those steps again.
+        `<step>.unreadable` (`.unreadable-1`, …), so that the run can write those steps again.
 
         Args:
           abstract_state: tree of `jax.ShapeDtypeStruct` with `sharding`; its mesh need not be that of the save.
@@ -120,7 +125,7 @@ class Checkpointer:
         Raises:
           UserError: there are checkpoints and none reads.
         """
-        folders = _step_folders(Path(self._orbax.directory))
+        folders = _step_folders(self.folder)
         if not folders:
             return None
         folder, restored = _newest_readable(folders, lambda folder: _read(folder, abstract_state))
@@ -132,7 +137,7 @@ class Checkpointer:
             return
         if jax.process_index() == 0:
             for folder in unreadable:
-                folder.rename(folder.with_name(f"{folder.name}.unreadable"))
+                folder.rename(_free_name(folder))
         if jax.process_count() > 1:
             ocp.multihost.sync_global_processes("set_aside_unreadable_checkpoints")
         self._orbax.reload()
@@ -144,6 +149,11 @@ class Checkpointer:
     def close(self) -> None:
         """Waits, and lets go of the folder."""
         self._orbax.close()
+
+
+def has_checkpoint(workdir: str | Path) -> bool:
+    """Whether a work directory holds a finished checkpoint."""
+    return bool(_step_folders(Path(workdir) / FOLDER))
 
 
 def load_meta(path: str | Path) -> dict[str, Any]:
@@ -159,7 +169,11 @@ def load_meta(path: str | Path) -> dict[str, Any]:
 
 
 def load_params(
-    path: str | Path, abstract_params: Any, fresh_params: Any = None, allow_new: tuple[str, ...] = ()
+    path: str | Path,
+    abstract_params: Any,
+    fresh_params: Any = None,
+    allow_new: tuple[str, ...] = (),
+    allow_longer: tuple[str, ...] = (),
 ) -> Any:
     """Parameters of the newest readable checkpoint, placed as `abstract_params` says.
 
@@ -169,6 +183,8 @@ def load_params(
       fresh_params: initialised parameters of the same structure, needed with `allow_new`.
       allow_new: regular expressions searched in parameter paths. What matches may be absent from the checkpoint, or
         of another shape there, and is then taken from `fresh_params`; or be left over in the checkpoint.
+      allow_longer: regular expressions searched in parameter paths. What matches may have more rows in the checkpoint,
+        of which the first ones are taken.
 
     Raises:
       UserError: no readable checkpoint, or parameters that are missing, left over, or of another shape.
@@ -178,11 +194,11 @@ def load_params(
     def read(folder: Path) -> Any:
         with _context():
             stored = flatten(ocp.checkpointables_metadata(folder).metadata[_STATE]["params"])
-        reused = _reusable(wanted, stored, allow_new, folder)
+        reused = _reusable(wanted, stored, allow_new, allow_longer, folder)
         loaded = _load(folder, {_STATE: {"params": _nest(reused)}}, partial=True)[_STATE]["params"]
         _check_arrays(flatten(loaded), reused)
         _check_sums(loaded, _read_meta(folder)[_CHECKSUMS], prefix="params/")
-        return flatten(loaded)
+        return {name: _first_rows(leaf, wanted[name]) for name, leaf in flatten(loaded).items()}
 
     loaded = _newest_readable(_checkpoint_folders(Path(path)), read)[1]
     fresh = flatten(fresh_params) if fresh_params is not None else {}
@@ -192,16 +208,32 @@ def load_params(
     )
 
 
+def _first_rows(array: jax.Array, wanted: jax.ShapeDtypeStruct) -> jax.Array:
+    if array.shape == wanted.shape:
+        return array
+    return jax.jit(lambda rows: rows[: wanted.shape[0]], out_shardings=wanted.sharding)(array)
+
+
 def _reusable(
-    wanted: dict[str, Any], stored: dict[str, Any], allow_new: tuple[str, ...], folder: Path
+    wanted: dict[str, Any],
+    stored: dict[str, Any],
+    allow_new: tuple[str, ...],
+    allow_longer: tuple[str, ...],
+    folder: Path,
 ) -> dict[str, Any]:
-    """The wanted leaves that the checkpoint can give; refuses differences that `allow_new` does not cover."""
+    """The wanted leaves as the checkpoint can give them; refuses differences that nothing allows."""
 
     def refused(name: str) -> bool:
         return not any(re.search(pattern, name) for pattern in allow_new)
 
     def differs(name: str) -> bool:
-        return tuple(stored[name].shape) != tuple(wanted[name].shape)
+        return tuple(stored[name].shape) != tuple(wanted[name].shape) and name not in longer
+
+    def is_longer(name: str) -> bool:
+        (rows, *rest), (fewer, *same) = stored[name].shape, wanted[name].shape
+        return rest == same and rows > fewer and any(re.search(pattern, name) for pattern in allow_longer)
+
+    longer = {name for name in wanted if name in stored and wanted[name].ndim and is_longer(name)}
 
     missing = [name for name in wanted if name not in stored]
     unused = [name for name in stored if name not in wanted]
@@ -217,10 +249,15 @@ def _reusable(
     ]
     if complaints:
         raise UserError(
-            f"the parameters of {folder} do not fit this model; use the model section of the config that made it.\n  "
+            f"the parameters of {folder} do not fit this model; use the model section and data.image_size of the config"
+            " that made it, and texts that are no longer (data.question_length, data.caption_length).\n  "
             + "\n  ".join(complaints)
         )
-    return {name: leaf for name, leaf in wanted.items() if name not in missing and name not in reshaped}
+    return {
+        name: jax.ShapeDtypeStruct(stored[name].shape, leaf.dtype, sharding=leaf.sharding) if name in longer else leaf
+        for name, leaf in wanted.items()
+        if name not in missing and name not in reshaped
+    }
 
 
 def _nest(leaves: dict[str, Any]) -> dict[str, Any]:
@@ -279,6 +316,11 @@ def _step_folders(checkpoints: Path) -> list[Path]:
     """Folders of finished checkpoints, newest first; one being written has a longer name."""
     found = [folder for folder in checkpoints.glob("*") if folder.name.isdigit() and folder.is_dir()]
     return sorted(found, key=lambda folder: int(folder.name), reverse=True)
+
+
+def _free_name(folder: Path) -> Path:
+    names = itertools.chain(["unreadable"], (f"unreadable-{i}" for i in itertools.count(1)))
+    return next(new for name in names if not (new := folder.with_name(f"{folder.name}.{name}")).exists())
 
 
 def _checkpoint_folders(path: Path) -> list[Path]:

@@ -40,6 +40,7 @@ def train(
     batches_from: Callable[[int], Iterator[dict[str, np.ndarray]]],
     workdir: str | Path,
     evaluate: Callable[[Any], dict[str, float]] | None = None,
+    source: str = "",
 ) -> Outcome:
     """Trains `run` in `workdir` to its last step, from the newest checkpoint there or from the beginning.
 
@@ -48,16 +49,17 @@ def train(
       batches_from: step → iterator of this host's part of batch `step`, `step` + 1, … with a `close` method.
       workdir: gets `checkpoints`, `metrics.jsonl` and `tensorboard`.
       evaluate: params → metrics, called every `train.eval_every` steps and after the last.
+      source: fingerprint of the training data, which a resumed run must share; '' = not compared.
 
     Raises:
-      UserError: loss or gradient is not finite; the vocabulary is not the checkpoint's; no checkpoint reads. What
+      UserError: loss or gradient is not finite; vocabulary or data are not the checkpoint's; no checkpoint reads. What
         `batches_from` and `evaluate` raise goes on, after the updates so far are saved (with one process: of several,
         the others are elsewhere).
     """
     config, steps = run.config, run.config.train.steps
     evaluation, stop = None, False
     with contextlib.closing(Checkpointer(workdir, config.checkpoint)) as checkpoints, StopWatch() as watch:
-        state, step, clock = begin(run, checkpoints)
+        state, step, clock = begin(run, checkpoints, source)
         say(f"{summarise_audit(run.audit, run.strategy.mesh.size)} (sharding {config.sharding})")
         if step >= steps:
             say(f"already trained to step {step}: nothing left to do")
@@ -67,7 +69,7 @@ def train(
 
             def save() -> None:
                 log.settle()  # metrics up to a checkpoint are on disk before it exists
-                checkpoints.save(step, state, describe(run, log.clock), evaluation)
+                checkpoints.save(step, state, describe(run, log.clock), evaluation, source)
 
             @contextlib.contextmanager
             def saved_on_error() -> Iterator[None]:

@@ -27,7 +27,7 @@ def make_train_step(
 ) -> TrainStep:
     """Function (state, global batch) → (state, metrics): f32 scalars `loss`, `<task>_loss`, accuracies, norms, `lr`.
 
-    `loss` is the objective itself, after weighting.
+    `loss` is the objective itself, after weighting. An accuracy that nothing in the batch counts for is NaN.
     """
     objective = make_objective(model, tasks)
     gradient = accumulate(jax.value_and_grad(objective, has_aux=True), config.train.micro_batches, names.IMAGE)
@@ -38,11 +38,17 @@ def make_train_step(
         (loss, sums), grads = gradient(state.params, batch, scales(batch, state.step), dropout)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        metrics = {name: total / jnp.maximum(weight, 1e-6) for name, (total, weight) in sums.items()}
+        metrics = {name: _mean(name, *pair) for name, pair in sums.items()}
         metrics |= {"loss": loss, "grad_norm": optax.tree.norm(grads), "lr": schedule(state.step)}
         return state.replace(step=state.step + 1, params=params, opt_state=opt_state), metrics
 
     return train_step
+
+
+def _mean(name: str, total: jax.Array, weight: jax.Array) -> jax.Array:
+    """`total / weight`; without weight a loss is 0, and an accuracy is not a number."""
+    mean = total / jnp.maximum(weight, 1e-6)
+    return mean if name.endswith("loss") else jnp.where(weight > 0, mean, jnp.nan)
 
 
 def make_eval_step(model: FusionModel, tasks: Sequence[Task]) -> Callable[[Any, Batch], Sums]:
