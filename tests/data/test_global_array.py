@@ -26,7 +26,7 @@ def test_devices_that_hold_copies_get_the_same_rows():
     mesh = jax.make_mesh((2, 4), ("fsdp", "tensor"), axis_types=(AxisType.Auto,) * 2)
     sharding = NamedSharding(mesh, PartitionSpec(("fsdp",)))
     np.testing.assert_array_equal(local_rows(sharding, 6), np.arange(6))
-    values = np.random.default_rng(0).normal(size=(6, 5))
+    values = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)
     array = to_global({"x": values}, sharding)["x"]
     np.testing.assert_array_equal(array, values)
     for shard in array.addressable_shards:

@@ -9,7 +9,7 @@ import pytest
 from vlfusion_jax.train.setup import build
 
 STEPS = 20
-TASKS = {"single_stream": ("mlm", "vqa"), "two_stream": ("vqa",), "cross_attention": ("vqa",)}
+TASKS = {"single_stream": ("mlm", "itm", "vqa"), "two_stream": ("itm", "vqa"), "cross_attention": ("vqa",)}
 CASES = [(kind, sharding) for kind in ("single_stream", "two_stream") for sharding in ("dp", "fsdp", "fsdp_tp")]
 CASES += [("cross_attention", "fsdp_tp")]
 

@@ -59,6 +59,7 @@ KIND = "kind"
 MLM = "mlm"
 ITM = "itm"
 VQA = "vqa"
+HEAD = "head_"  # what the names of the heads' modules begin with, for parameter groups and fine-tuning
 VIEW_OF_TASK = {MLM: MASKED, ITM: MATCH, VQA: QUESTION}
 
 # Random streams.

@@ -106,14 +106,14 @@ class FusionModel(nn.Module):
         spec, block = self.spec, self.spec.block
         logits = {}
         if names.MLM in heads:
-            head = MlmHead(spec.vocab, block.activation, block.norm_epsilon, self.dtype, name="head_mlm")
+            head = MlmHead(spec.vocab, block.activation, block.norm_epsilon, self.dtype, name=names.HEAD + names.MLM)
             logits[names.MLM] = head(text, inputs[names.MLM_POSITIONS], words)
         if names.ITM in heads:
-            logits[names.ITM] = ItmHead(self.dtype, name="head_itm")(pooled)
+            logits[names.ITM] = ItmHead(self.dtype, name=names.HEAD + names.ITM)(pooled)
         if names.VQA in heads:
             head = AnswerHead(
                 spec.answers, spec.padded_answers, spec.answer_hidden, block.activation, block.norm_epsilon,
-                self.dtype, name="head_vqa",
+                self.dtype, name=names.HEAD + names.VQA,
             )  # fmt: skip
             logits[names.VQA] = head(pooled)
         return logits

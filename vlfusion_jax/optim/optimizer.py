@@ -6,13 +6,14 @@ from typing import Any
 import jax
 import optax
 
+from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.core.tree import flatten, path_name
 from vlfusion_jax.optim.schedules import Schedule, learning_rate
 
 # BERT, ViT and every fusion model since: no decay on biases and norms (here also gains of standardised kernels).
 NO_DECAY = re.compile(r"(^|/)(bias|scale|gain)(_\d+)?$")
-HEAD = re.compile(r"(^|/)head_")
+HEAD = re.compile(rf"(^|/){names.HEAD}")
 
 
 def _map_paths(function: Any, params: Any) -> Any:

@@ -5,13 +5,14 @@ from typing import Any
 
 import jax
 
+from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.data.vocabulary import Vocabulary, check_same
 from vlfusion_jax.train.checkpoint import Checkpointer, load_meta, load_params
 from vlfusion_jax.train.state import TrainState
 
-HEADS = r"^head_"
-ANSWER_HEAD = "head_vqa"
+HEADS = rf"^{names.HEAD}"
+ANSWER_HEAD = names.HEAD + names.VQA
 TEXT_POSITIONS = r"^text/positions/table$"
 
 

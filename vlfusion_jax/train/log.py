@@ -106,8 +106,9 @@ class TrainLog:
             self._writer.flush()
             shown = ", ".join(f"{name}={value:g}" for name, value in values.items() if _is_loss_or_norm(name))
             raise UserError(
-                f"training went wrong at step {step}: {shown}. The last checkpoint is from before; start a new work "
-                "directory with a lower optim.lr, more optim.warmup_steps, or optim.clip_norm."
+                f"training went wrong at step {step}: {shown}. No checkpoint holds it; start a new work directory with "
+                "a lower optim.lr, more optim.warmup_steps, or optim.clip_norm, from the last good weights with "
+                "--init_from if there are any."
             )
 
     def _lap(self, step: int) -> tuple[dict[str, float], float | None]:
