@@ -2,7 +2,7 @@
 vlfusion data check --config=FILE.py[:ARG] [--config.KEY=VALUE ...]      reads all of a run's data
 
 check opens every split the run uses, decodes every image, and prints what there is: images, captions, questions, kinds,
-answers, and the share of texts that the configured lengths cut.
+answers, and the share of texts that the configured lengths cut. It ends with an error where a task finds nothing.
 """
 
 from collections import Counter
@@ -15,6 +15,7 @@ from vlfusion_jax.config.keys import nearest
 from vlfusion_jax.config.schema import default_config
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.data.images import decode_image
+from vlfusion_jax.data.pipeline import check_data, check_eval_data
 from vlfusion_jax.data.records import Source
 from vlfusion_jax.data.source import open_source
 from vlfusion_jax.data.vocabulary import Vocabulary, build_vocabulary
@@ -60,6 +61,8 @@ def _check(config) -> None:
         print(f"\n{split}")
         for name, value in _summary(source, vocabulary, config.data).items():
             print(f"  {name:<12}{value}")
+    check_data(config, sources[config.data.train_split], vocabulary)
+    check_eval_data(config, sources[config.data.eval_split], vocabulary)
 
 
 def _summary(source: Source, vocabulary: Vocabulary, data) -> dict[str, str]:

@@ -5,6 +5,7 @@ question alone allows, and published figures where the config has some. The conf
 --config.data.path or --config.sharding may be changed.
 """
 
+import contextlib
 import json
 from typing import Any
 
@@ -24,6 +25,7 @@ from vlfusion_jax.data.vocabulary import Vocabulary
 from vlfusion_jax.evals.blind import blind_accuracy
 from vlfusion_jax.evals.runner import evaluate
 from vlfusion_jax.evals.table import format_table
+from vlfusion_jax.train.begin import say
 from vlfusion_jax.train.checkpoint import load_meta, load_params
 from vlfusion_jax.train.setup import Run, build
 
@@ -52,7 +54,7 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
     params = load_params(values.workdir, job.abstract_state.params)
     test = open_source(config.data, config.data.eval_split)
     metrics = evaluate_split(job, params, test)
-    blind = blind_accuracy(open_source(config.data, config.data.train_split), test, config.data.eval_limit)
+    blind = question_only(config, test)
     print_table(metrics, blind, config)
     if values.json and jax.process_index() == 0:
         print(json.dumps(metrics | blind))
@@ -61,8 +63,20 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
 def evaluate_split(job: Run, params: Any, test: Source) -> dict[str, float]:
     """Metrics of `params` over all of `test`, the same on every host."""
     rows = local_rows(job.batch_sharding, job.config.eval.batch_size)
-    batches = eval_batches(job.config, test, job.vocabulary, rows=rows)
-    return evaluate(job, params, batches)
+    with contextlib.closing(eval_batches(job.config, test, job.vocabulary, rows=rows)) as batches:
+        return evaluate(job, params, batches)
+
+
+def question_only(config: ConfigDict, test: Source) -> dict[str, float]:
+    """What the question alone allows on `test`; empty for a run that answers none, or without training data."""
+    if not config.tasks.vqa.weight:
+        return {}
+    try:
+        training = open_source(config.data, config.data.train_split)
+    except (UserError, OSError) as error:
+        say(f"without the training split the table lacks what the question alone allows: {error}")
+        return {}
+    return blind_accuracy(training, test, config.data.eval_limit)
 
 
 def print_table(metrics: dict[str, float], blind: dict[str, float], config: ConfigDict) -> None:

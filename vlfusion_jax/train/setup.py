@@ -7,11 +7,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from vlfusion_jax.config.keys import nearest
 from vlfusion_jax.core import names, rng
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.core.partitioned import unbox
 from vlfusion_jax.core.precision import COMPUTE_DTYPES
 from vlfusion_jax.data.masking import max_predictions
+from vlfusion_jax.data.pipeline import batch_shapes
 from vlfusion_jax.data.vocabulary import Vocabulary
 from vlfusion_jax.models.flops import row_flops
 from vlfusion_jax.models.fusion import FusionModel
@@ -132,6 +134,18 @@ def build(config: Any, vocabulary: Vocabulary, devices: Sequence[jax.Device] | N
         predict_step=jax.jit(_activated(strategy, predict), out_shardings=strategy.replicated),
         flops_per_step=3 * _forward_flops(config, spec, heads),
     )
+
+
+def check_best_metric(run: Run) -> None:
+    """Raise UserError unless `checkpoint.best_metric` is a metric of the run's evaluation; nothing is computed."""
+    wanted = run.config.checkpoint.best_metric
+    if wanted:
+        batch = batch_shapes(run.config, run.vocabulary)
+        known = sorted(jax.eval_shape(run.eval_step, run.abstract_state.params, batch))
+        if wanted not in known:
+            raise UserError(
+                f"checkpoint.best_metric is {wanted!r}; the evaluation has {', '.join(known)}.{nearest(wanted, known)}"
+            )
 
 
 def _activated(strategy: Strategy, function: Callable) -> Callable:
