@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from vlfusion_jax.evals.runner import evaluate
 
@@ -15,8 +16,8 @@ def sums(params, batch):
 
 @pytest.fixture
 def run():
-    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    return SimpleNamespace(eval_step=jax.jit(sums), batch_sharding=sharding)
+    mesh = jax.make_mesh((1,), ("data",), (AxisType.Auto,), devices=jax.devices()[:1])
+    return SimpleNamespace(eval_step=jax.jit(sums), batch_sharding=NamedSharding(mesh, PartitionSpec("data")))
 
 
 def test_is_the_weighted_mean_over_all_batches(run):
