@@ -38,7 +38,7 @@ def get_config(arg: str = ""):
 
     config.optim.lr = 1e-3
     config.optim.warmup_steps = 150
-    config.train.steps = 1300
+    config.train.steps = 1100
     config.train.batch_size = 32
     config.train.log_every = 20
     config.eval.batch_size = 40

@@ -1,6 +1,9 @@
 """The full run on Sort-of-CLEVR: 9,800 training scenes, 20 questions each, tested on 200.
 
-Command: vlfusion train --config=configs/sort_of_clevr.py
+Command: GLIBC_TUNABLES=glibc.malloc.hugetlb=1 vlfusion train --config=configs/sort_of_clevr.py
+Measured on two cores of a Xeon at 2.5 GHz (jax 0.10.2), most of the time shared with other runs, in 76 min 31 s:
+non-relational 99.7 %, relational 93.2 % (from the question alone 47.3 % and 44.5 %), matching 100 %, masked words
+99.9 %; the best checkpoint, of step 7,000: 99.7 % and 94.0 %.
 """
 
 from vlfusion_jax.config.schema import default_config

@@ -117,6 +117,11 @@ def test_after_the_repair_the_same_command_ends(story):
     assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3]
 
 
+def reorder(folder):
+    first, second, third, *rest = (folder / "train.jsonl").read_text().splitlines(keepends=True)
+    (folder / "train.jsonl").write_text("".join([third, second, first, *rest]))
+
+
 def edit(folder, old, new):
     text = (folder / "train.jsonl").read_text()
     assert old in text
@@ -148,6 +153,7 @@ OF_A_TRAINED_RUN = {
         lambda data: edit(data, '"yes"', '"perhaps"'), [],
         "number 1 of its answers is 'yes' there and 'perhaps' here",
     ),
+    "other data": (reorder, [], "the training data has changed since checkpoint 3"),
 }  # fmt: skip
 
 

@@ -57,12 +57,13 @@ def test_train_evaluate_predict(folder, flags, tmp_path, capsys):
     assert 1 >= first["probability"] >= second["probability"] >= 0
 
 
-def test_a_run_from_other_weights_keeps_their_tokenizer(folder, flags, tmp_path, capsys):
+def test_a_run_from_other_weights_keeps_their_tokenizer_and_may_have_shorter_texts(folder, flags, tmp_path, capsys):
     first, second = tmp_path / "first", tmp_path / "second"
     assert main(["train", *flags, f"--workdir={first}"]) == 0
     text = (folder / "train.jsonl").read_text()
     (folder / "train.jsonl").write_text(text.replace('"answer": "red"', '"answer": "crimson"'))
-    again = ["train", *flags, f"--workdir={second}", f"--init_from={first}"]
+    shorter = ["--config.data.caption_length=12", "--config.data.question_length=10"]
+    again = ["train", *flags, *shorter, f"--workdir={second}", f"--init_from={first}"]
     assert main(again) == 0
     assert f"starting from the parameters of {first}" in capsys.readouterr().err
     old, new = (load_meta(path)["vocabulary"] for path in (first, second))

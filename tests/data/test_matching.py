@@ -72,9 +72,9 @@ def test_captions_that_read_the_same_are_not_foreign():
     }
     with pytest.raises(UserError, match=r"no image has another than 'some bird'.*raise data.caption_length"):
         foreign_caption(Captions(("Some cat",), ("some dog",)), ("some bird",), read, np.random.default_rng(0))
-    with pytest.raises(UserError, match=r"the data has none.*raise data.caption_length"):
+    with pytest.raises(UserError, match=r"none differs from 'Some cat'.*raise data.caption_length"):
         check_captions_differ(Captions(("Some cat",), ("some dog",)), read)
-    check_captions_differ(source, read)
+    check_captions_differ(Captions(("Some cat",), ("some dog",), ("other",)), read)
 
 
 def test_no_other_caption_is_refused():
@@ -84,3 +84,7 @@ def test_no_other_caption_is_refused():
     with pytest.raises(UserError, match=r"no image has another than 'same'"):
         foreign_caption(Captions(*[("same",)] * 3), ("same",), str.encode, np.random.default_rng(0))
     check_captions_differ(Captions(("same",), (), ("other",)), str.encode)
+    # One image has every caption there is: none is foreign to it.
+    with pytest.raises(UserError, match="none differs from 'a cat'"):
+        check_captions_differ(Captions(("a cat", "cat"), ("cat",), ("a cat",)), str.encode)
+    check_captions_differ(Captions(("a cat", "cat"), ("cat",), ("a dog",)), str.encode)

@@ -1,38 +1,10 @@
-"""Starting processes that meet on loopback."""
-
-import os
-import socket
-import subprocess
-import sys
-from pathlib import Path
+"""Data that several processes read."""
 
 import pytest
 
+from tests.processes import ROOT
 from vlfusion_jax.config.load import load_config
 from vlfusion_jax.data.source import open_source
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def start(*arguments, **environment):
-    """Python with `arguments`, from the root of the repository."""
-    return subprocess.Popen(
-        [sys.executable, *map(str, arguments)], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-
-
-def finished(process):
-    """What it printed, once it has ended well."""
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output
-    return output
-
-
-def free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 @pytest.fixture(scope="package")

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.distributed.conftest import finished, free_port, start
+from tests.processes import finished, free_port, started
 from vlfusion_jax.parallel.distributed import ENVIRONMENT
 
 SCRIPT = Path(__file__).resolve().parent / "one_host.py"
@@ -27,10 +27,13 @@ def results(tmp_path_factory, tiny_data):
     folder = tmp_path_factory.mktemp("processes")
     port = free_port()
     environment = dict(zip(ENVIRONMENT, (f"127.0.0.1:{port}", "2", "1"), strict=True))
-    first = start(SCRIPT, tiny_data, folder / "first", 1, port, 0)
-    second = start(SCRIPT, tiny_data, folder / "second", 1, **environment)
-    both = [result(folder / "first", first), result(folder / "second", second)]
-    return result(folder / "alone", start(SCRIPT, tiny_data, folder / "alone", 2)), both
+    with (
+        started((SCRIPT, tiny_data, folder / "first", 1, port, 0)) as [first],
+        started((SCRIPT, tiny_data, folder / "second", 1), **environment) as [second],
+    ):
+        both = [result(folder / "first", first), result(folder / "second", second)]
+    with started((SCRIPT, tiny_data, folder / "alone", 2)) as [alone]:
+        return result(folder / "alone", alone), both
 
 
 def test_they_joined_as_asked(results):

@@ -58,7 +58,7 @@ def test_restore_gives_back_state_data_and_meta(tiny_run, tmp_path):
     saved = save(run, tmp_path, [10, 20])
     restored = restore(run, tmp_path)
     assert restored.step == 20
-    assert restored.data == {"next_batch": 20, "seed": 7, "source": ""}
+    assert restored.data == {"next_batch": 20, "seed": 7}
     assert restored.meta["step"] == 20
     assert restored.meta["clock"] == 20.0
     assert restored.meta["config"]["seed"] == 7

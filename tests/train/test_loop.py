@@ -166,7 +166,10 @@ def test_an_evaluation_that_fails_loses_no_step(tiny_run, tiny_batches, tmp_path
         train(run, tiny_batches, tmp_path / "cut", failing_once(evaluate, calls))
     assert load_meta(tmp_path / "cut")["step"] == step
     assert f"saved after step {step}; the same command goes on" in capsys.readouterr().err
-    assert_same(train(run, tiny_batches, tmp_path / "cut", evaluate).state, whole.state)
+    resumed = train(run, tiny_batches, tmp_path / "cut", evaluate)
+    assert_same(resumed.state, whole.state)
+    assert resumed.evaluation == whole.evaluation
+    assert lines(tmp_path / "cut") == lines(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("bad", [0, 3, 5, 7])

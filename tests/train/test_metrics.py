@@ -68,3 +68,9 @@ def test_progress_line():
 @pytest.mark.parametrize(("seconds", "text"), [(4.6, "5s"), (59.7, "1m00s"), (130, "2m10s"), (11100, "3h05m")])
 def test_duration(seconds, text):
     assert duration(seconds) == text
+
+
+def test_an_accuracy_of_nothing_is_not_shown():
+    values = {"loss": 1.0, "time/images_per_second": 2.0, "time/data_share": 0.0}
+    assert "acc 0.50" in progress_line(1, 2, values | {"accuracy": 0.5}, None)
+    assert "acc" not in progress_line(1, 2, values | {"accuracy": float("nan")}, None)

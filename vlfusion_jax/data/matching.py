@@ -46,11 +46,16 @@ def _other(source: Source, index: int, own: set[bytes], tokens: Tokens, rng: np.
 
 
 def check_captions_differ(source: Source, tokens: Tokens) -> None:
-    """Raise UserError unless two records of `source` have captions that read differently."""
-    first: set[bytes] = set()
+    """Raise UserError unless there is a foreign caption for every captioned record of `source`."""
+    most = max((len(source.text_of(index)[0]) for index in range(len(source))), default=0)
+    known: set[bytes] = set()
     for index in range(len(source)):
-        read = {tokens(caption) for caption in source.text_of(index)[0]}
-        first = first or read
-        if read and read != first:
+        known.update(tokens(caption) for caption in source.text_of(index)[0])
+        if len(known) > most:  # more than one record can have
             return
-    raise UserError(f"task itm needs images with different captions, but the data has none: {_ADVICE}.")
+    for index in range(len(source)):
+        captions = source.text_of(index)[0]
+        if captions and known == {tokens(caption) for caption in captions}:
+            raise UserError(
+                f"task itm needs images with different captions, but none differs from '{captions[0]}': {_ADVICE}."
+            )

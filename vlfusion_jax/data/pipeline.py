@@ -59,10 +59,12 @@ def train_batches(
     order_seed = int(numpy_rng(config.seed, names.ORDER).integers(1 << 31))
     order = grain.MapDataset.range(len(source)).seed(order_seed).shuffle().repeat()
 
+    has_caption = [bool(source.text_of(index)[0]) for index in range(len(source))]
+
     @lru_cache(maxsize=64)
     def negatives(step: int) -> frozenset[int]:
         numbers = range(step * size, (step + 1) * size)
-        captioned = [number for number in numbers if source.text_of(order[number])[0]]
+        captioned = [number for number in numbers if has_caption[order[number]]]
         return matching.choose_negatives(captioned, numpy_rng(config.seed, names.MATCHING, step))
 
     def row(step: int, place: int) -> Arrays:

@@ -22,23 +22,16 @@ def begin(run: Any, checkpoints: Checkpointer, source: str = "") -> tuple[TrainS
     Args:
       run: see `train.setup.Run`.
       checkpoints: of the work directory.
-      source: fingerprint of the training data; '' = not compared.
+      source: fingerprint of the training data, see `data.source.fingerprint`.
 
     Raises:
       UserError: no checkpoint reads, or the one to begin from has other data or another vocabulary, or does not fit
         the model.
     """
-    if checkpoints.steps():  # before the arrays, whose shapes follow from it
-        stored = Vocabulary.from_dict(load_meta(checkpoints.folder)["vocabulary"])
-        check_same(run.vocabulary, stored, "the checkpoint of this work directory")
+    if checkpoints.steps():  # before the arrays, whose shapes follow from the vocabulary
+        _check_data(load_meta(checkpoints.folder), run.vocabulary, source)
     restored = checkpoints.restore(run.abstract_state)
     if restored is not None:
-        if source and restored.data["source"] not in ("", source):
-            raise UserError(
-                f"the training data has changed since checkpoint {restored.step} of this work directory (fingerprint "
-                f"{restored.data['source']}, now {source}): bring it back, or start a new --workdir, with --init_from "
-                "if the weights shall go on."
-            )
         say(f"resuming after step {restored.step}")
         return restored.state, restored.step, restored.meta["clock"]
     state = run.init_state()
@@ -46,6 +39,16 @@ def begin(run: Any, checkpoints: Checkpointer, source: str = "") -> tuple[TrainS
         state = state.replace(params=_params_of(run.config.init_from, run, state.params))
         say(f"starting from the parameters of {run.config.init_from}")
     return state, 0, 0.0
+
+
+def _check_data(meta: dict[str, Any], vocabulary: Vocabulary, source: str) -> None:
+    check_same(vocabulary, Vocabulary.from_dict(meta["vocabulary"]), "the checkpoint of this work directory")
+    if meta["source"] != source:
+        raise UserError(
+            f"the training data has changed since checkpoint {meta['step']} of this work directory (fingerprint "
+            f"{meta['source']}, now {source}): bring it back, or start a new --workdir, with --init_from if the "
+            "weights shall go on."
+        )
 
 
 def _params_of(path: str, run: Any, fresh: dict[str, Any]) -> dict[str, Any]:

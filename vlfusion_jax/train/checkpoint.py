@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 from orbax.checkpoint import v1 as ocp
 
@@ -37,7 +38,7 @@ class Restored(NamedTuple):
 
     step: int
     state: Any
-    data: dict[str, int | str]
+    data: dict[str, int]
     meta: dict[str, Any]
 
 
@@ -71,9 +72,7 @@ class Checkpointer:
             cleanup_tmp_directories=True,
         )
 
-    def save(
-        self, step: int, state: Any, meta: dict[str, Any], metrics: dict[str, float] | None = None, source: str = ""
-    ) -> None:
+    def save(self, step: int, state: Any, meta: dict[str, Any], metrics: dict[str, float] | None = None) -> None:
         """Writes checkpoint `step` in the background; the state may be donated as soon as this returns.
 
         Waits for the save before it, and raises the error that one may have met.
@@ -83,7 +82,6 @@ class Checkpointer:
           state: sharded `TrainState`.
           meta: JSON-able description of the run, with `config.seed` inside.
           metrics: evaluation of this very state, where there was one; decides which checkpoint is the best.
-          source: fingerprint of the training data.
 
         Raises:
           UserError: the metrics lack `best_metric`; the checkpoint is written, without a rank.
@@ -96,7 +94,7 @@ class Checkpointer:
             step,
             {
                 _STATE: state,
-                _DATA: {"next_batch": step, "seed": meta["config"]["seed"], "source": source},
+                _DATA: {"next_batch": step, "seed": meta["config"]["seed"]},
                 _META: {**meta, "step": step, "orbax": version("orbax-checkpoint"), _CHECKSUMS: checksums(state)},
             },
             force=True,
@@ -208,6 +206,12 @@ def load_params(
     )
 
 
+def _whole(shape: tuple[int, ...], leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    """A leaf of `shape` on every device of `leaf`: what divides the rows of the one need not divide the other's."""
+    everywhere = NamedSharding(leaf.sharding.mesh, PartitionSpec())
+    return jax.ShapeDtypeStruct(shape, leaf.dtype, sharding=everywhere)
+
+
 def _first_rows(array: jax.Array, wanted: jax.ShapeDtypeStruct) -> jax.Array:
     if array.shape == wanted.shape:
         return array
@@ -230,10 +234,10 @@ def _reusable(
         return tuple(stored[name].shape) != tuple(wanted[name].shape) and name not in longer
 
     def is_longer(name: str) -> bool:
-        (rows, *rest), (fewer, *same) = stored[name].shape, wanted[name].shape
-        return rest == same and rows > fewer and any(re.search(pattern, name) for pattern in allow_longer)
+        there, here = tuple(stored[name].shape), tuple(wanted[name].shape)
+        return there[1:] == here[1:] and there > here and any(re.search(pattern, name) for pattern in allow_longer)
 
-    longer = {name for name in wanted if name in stored and wanted[name].ndim and is_longer(name)}
+    longer = {name for name in wanted if name in stored and is_longer(name)}
 
     missing = [name for name in wanted if name not in stored]
     unused = [name for name in stored if name not in wanted]
@@ -254,7 +258,7 @@ def _reusable(
             + "\n  ".join(complaints)
         )
     return {
-        name: jax.ShapeDtypeStruct(stored[name].shape, leaf.dtype, sharding=leaf.sharding) if name in longer else leaf
+        name: _whole(stored[name].shape, leaf) if name in longer else leaf
         for name, leaf in wanted.items()
         if name not in missing and name not in reshaped
     }

@@ -14,7 +14,7 @@ from vlfusion_jax.train.begin import begin, say
 from vlfusion_jax.train.checkpoint import Checkpointer
 from vlfusion_jax.train.log import TrainLog, is_due
 from vlfusion_jax.train.meta import describe
-from vlfusion_jax.train.metrics import MetricWriter
+from vlfusion_jax.train.metrics import MetricWriter, was_evaluated
 from vlfusion_jax.train.state import TrainState
 from vlfusion_jax.train.watch import StopWatch
 
@@ -49,7 +49,7 @@ def train(
       batches_from: step → iterator of this host's part of batch `step`, `step` + 1, … with a `close` method.
       workdir: gets `checkpoints`, `metrics.jsonl` and `tensorboard`.
       evaluate: params → metrics, called every `train.eval_every` steps and after the last.
-      source: fingerprint of the training data, which a resumed run must share; '' = not compared.
+      source: fingerprint of the training data, which a resumed run must share.
 
     Raises:
       UserError: loss or gradient is not finite; vocabulary or data are not the checkpoint's; no checkpoint reads. What
@@ -61,15 +61,19 @@ def train(
     with contextlib.closing(Checkpointer(workdir, config.checkpoint)) as checkpoints, StopWatch() as watch:
         state, step, clock = begin(run, checkpoints, source)
         say(f"{summarise_audit(run.audit, run.strategy.mesh.size)} (sharding {config.sharding})")
+        # An evaluation that failed is still owed: what was trained before it is saved without it.
+        owed = evaluate is not None and step and is_due(step, config.train.eval_every, steps)
+        owed = owed and not was_evaluated(workdir, step)
         if step >= steps:
-            say(f"already trained to step {step}: nothing left to do")
+            say(f"already trained to step {step}: {'its evaluation' if owed else 'nothing'} left to do")
+        if step >= steps and not owed:
             return Outcome(state, step, True, None)
         with MetricWriter(workdir, step) as writer, contextlib.closing(batches_from(step)) as batches:
             log = TrainLog(run, writer, clock)
 
             def save() -> None:
                 log.settle()  # metrics up to a checkpoint are on disk before it exists
-                checkpoints.save(step, state, describe(run, log.clock), evaluation, source)
+                checkpoints.save(step, state, describe(run, log.clock, source), evaluation)
 
             @contextlib.contextmanager
             def saved_on_error() -> Iterator[None]:
@@ -82,6 +86,15 @@ def train(
                         say(f"saved after step {step}; the same command goes on from here")
                     raise
 
+            def evaluated() -> dict[str, float]:
+                log.settle()
+                with saved_on_error():
+                    results = evaluate(state.params)
+                log.evaluation(step, results)
+                return results
+
+            if owed:
+                evaluation = evaluated()
             while step < steps and not stop:
                 with saved_on_error(), log.waiting_for_data():
                     batch = to_global(next(batches), run.batch_sharding)
@@ -91,10 +104,7 @@ def train(
                 log.add(step, metrics)
                 stop = watch.should_stop(step)
                 if evaluate is not None and is_due(step, config.train.eval_every, steps):
-                    log.settle()
-                    with saved_on_error():
-                        evaluation = evaluate(state.params)
-                    log.evaluation(step, evaluation)
+                    evaluation = evaluated()
                 if stop or is_due(step, config.checkpoint.every, steps):
                     save()
             checkpoints.wait()

@@ -84,6 +84,12 @@ def read_metrics(workdir: str | Path) -> list[dict[str, float | None]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
+def was_evaluated(workdir: str | Path, step: int) -> bool:
+    """Whether a work directory's `metrics.jsonl` has an evaluation after `step` updates."""
+    lines = (line for line in read_metrics(workdir) if line["step"] == step)
+    return any(name.startswith(EVAL) for line in lines for name in line)
+
+
 def progress_line(step: int, steps: int, values: Mapping[str, float], eta: float | None) -> str:
     """`step 1200/5000  loss 1.234 (mlm 0.51 vqa 0.40)  acc 0.93  412 images/s  data 3%  MFU 41%  eta 2m10s`.
 
@@ -95,7 +101,7 @@ def progress_line(step: int, steps: int, values: Mapping[str, float], eta: float
     """
     tasks = [f"{name.removesuffix('_loss')} {value:.3g}" for name, value in values.items() if name.endswith("_loss")]
     parts = [f"step {step}/{steps}", f"loss {values['loss']:.4g}" + (f" ({' '.join(tasks)})" if tasks else "")]
-    if "accuracy" in values:
+    if math.isfinite(values.get("accuracy", math.nan)):
         parts.append(f"acc {values['accuracy']:.2f}")
     parts += [f"{values[TIME + 'images_per_second']:.3g} images/s", f"data {values[TIME + 'data_share']:.0%}"]
     if TIME + "mfu" in values:
