@@ -16,13 +16,13 @@ CORE = [
     "importlib_resources>=6,<8",  # tensorflow-datasets imports it and does not ask for it
     "jax>=0.7.2,<0.13",
     "matplotlib>=3.9,<4",
-    "ml_collections>=1.0,<2",
+    "ml_collections>=1.1,<2",
     "numpy>=2.1,<3",
     "optax>=0.2.6,<0.3",
     "orbax-checkpoint>=0.12.4,<1.0",
     "pillow>=11,<14",
     "tensorboardX>=2.6.2,<3",
-    "tensorflow-datasets>=4.9.9,<4.10",
+    "tensorflow-datasets>=4.9.10,<4.10",
     "tokenizers>=0.21,<0.24",
     "tqdm>=4.66,<5",
 ]
