@@ -3,8 +3,8 @@
 The folder holds train.jsonl, val.jsonl and images.tar or images/, as the README's "Your own images and text" says.
 
 Command: vlfusion train --config=configs/noto_emoji.py --config.data.path=FOLDER
-Measured on two cores of a Xeon at 2.5 GHz (jax 0.10.2), shared with another run, in 25 min 51 s: matching 96.2 % and
-masked words 96.9 % on the 106 unseen images.
+Measured on two cores of a Xeon at 2.5 GHz (jax 0.10.2, GLIBC_TUNABLES=glibc.malloc.hugetlb=1), shared with other runs,
+in 25 min 51 s: matching 96.2 % and masked words 96.9 % on the 106 unseen images.
 """
 
 from vlfusion_jax.config.schema import default_config
