@@ -15,7 +15,6 @@ def get_strategy(arg: str = "") -> dict:
             "embed": "fsdp",
             "heads": None,
             "head_dim": None,
-            "head_bias": None,
             "mlp": None,
             "mlp_bias": "fsdp",
             "vocab": None,

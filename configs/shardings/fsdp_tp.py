@@ -13,7 +13,6 @@ def get_strategy(arg: str = "") -> dict:
             "embed": "fsdp",
             "heads": "tensor",
             "head_dim": None,
-            "head_bias": None,
             "mlp": "tensor",
             "mlp_bias": ("tensor", "fsdp"),
             "vocab": "tensor",

@@ -18,9 +18,8 @@ EMBED = "embed"
 EMBED_ACTIVATION = "embed_activation"  # of activations, where EMBED is of parameters
 HEADS = "heads"
 HEAD_DIM = "head_dim"
-HEAD_BIAS = "head_bias"  # biases have names of their own: alone in a parameter they may take the axis that
 MLP = "mlp"
-MLP_BIAS = "mlp_bias"  # a kernel gives to EMBED
+MLP_BIAS = "mlp_bias"  # apart from MLP: alone in a parameter it may take the axis that a kernel gives to EMBED
 VOCAB = "vocab"
 VOCAB_BIAS = "vocab_bias"
 ANSWERS = "answers"
@@ -29,7 +28,7 @@ TYPES = "types"
 PIXELS = "pixels"
 WINDOW = "window"
 LOGICAL_AXES = (
-    BATCH, SEQUENCE, LAYERS, EMBED, EMBED_ACTIVATION, HEADS, HEAD_DIM, HEAD_BIAS, MLP, MLP_BIAS,
+    BATCH, SEQUENCE, LAYERS, EMBED, EMBED_ACTIVATION, HEADS, HEAD_DIM, MLP, MLP_BIAS,
     VOCAB, VOCAB_BIAS, ANSWERS, POSITIONS, TYPES, PIXELS, WINDOW,
 )  # fmt: skip
 

@@ -11,7 +11,8 @@ from vlfusion_jax.core.errors import UserError
 
 _SIDES = re.compile(r"(?<![a-z])(left|right|(counter|anti)?clockwise)", re.IGNORECASE)
 _DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
-_TURNS = {  # by EXIF orientation
+# By EXIF orientation. Pillow's exif_transpose also writes the tags anew, and fails where any of them is damaged.
+_TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,

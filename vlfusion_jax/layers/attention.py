@@ -42,7 +42,7 @@ class Attention(nn.Module):
         def into_heads(name: str, x: jax.Array) -> jax.Array:
             y = Projection(
                 "btd,dhk->bhtk", (width, self.heads, head_dim), (names.EMBED, names.HEADS, names.HEAD_DIM),
-                (self.heads, head_dim), (names.HEADS, names.HEAD_BIAS), bias_expand=(1,), dtype=self.dtype, name=name,
+                (self.heads, head_dim), (names.HEADS, names.HEAD_DIM), bias_expand=(1,), dtype=self.dtype, name=name,
             )(x)  # fmt: skip
             return constrain(y, names.BATCH, names.HEADS, names.SEQUENCE, names.HEAD_DIM)
 
