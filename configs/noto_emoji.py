@@ -8,6 +8,7 @@ in 25 min 51 s: matching 96.2 % and masked words 96.9 % on the 106 unseen images
 """
 
 from vlfusion_jax.config.schema import default_config
+from vlfusion_jax.models.families.table import hyperparameters
 
 
 def get_config(arg: str = ""):
@@ -15,16 +16,18 @@ def get_config(arg: str = ""):
     del arg
     config = default_config()
     config.name = "noto_emoji"
-    config.model.kind = "cross_attention"
-    config.model.width = 128
-    config.model.heads = 4
-    config.model.mlp_width = 256
-    config.model.text_layers = 0
-    config.model.image_layers = 1
-    config.model.cross_layers = 2
-    config.model.scan_layers = False
-    config.model.image_tokens = "conv"
-    config.model.conv_channels = (32, 64, 96, 128)
+    config.model = hyperparameters(
+        "cross_attention",
+        width=128,
+        heads=4,
+        mlp_width=256,
+        text_layers=0,
+        image_layers=1,
+        cross_layers=2,
+        scan_layers=False,
+        image_tokens="conv",
+        conv_channels=(32, 64, 96, 128),
+    )
 
     config.data.source = "jsonl"
     config.data.train_split = "train"

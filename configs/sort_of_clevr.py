@@ -7,6 +7,7 @@ non-relational 99.7 %, relational 93.2 % (from the question alone 47.3 % and 44.
 """
 
 from vlfusion_jax.config.schema import default_config
+from vlfusion_jax.models.families.table import hyperparameters
 
 
 def get_config(arg: str = ""):
@@ -15,15 +16,17 @@ def get_config(arg: str = ""):
     config = default_config()
     config.name = "sort_of_clevr"
     # Relations are worked out between image tokens, once for all questions; text only reads them.
-    config.model.kind = "cross_attention"
-    config.model.width = 128
-    config.model.heads = 4
-    config.model.mlp_width = 256
-    config.model.text_layers = 0
-    config.model.image_layers = 2
-    config.model.cross_layers = 2
-    config.model.image_tokens = "conv"
-    config.model.scan_layers = False
+    config.model = hyperparameters(
+        "cross_attention",
+        width=128,
+        heads=4,
+        mlp_width=256,
+        text_layers=0,
+        image_layers=2,
+        cross_layers=2,
+        image_tokens="conv",
+        scan_layers=False,
+    )
 
     config.data.source = "sort_of_clevr"
     config.data.questions_per_image = 10

@@ -6,22 +6,25 @@ Command: vlfusion train --config=configs/tiny.py               (single stream)
 """
 
 from vlfusion_jax.config.schema import default_config
+from vlfusion_jax.models.families.table import hyperparameters
 
 
 def get_config(arg: str = ""):
     """The run; `arg` is the kind of model, '' standing for single_stream."""
     config = default_config()
     config.name = "tiny"
-    config.model.kind = arg or "single_stream"
-    config.model.width = 32
-    config.model.heads = 2
-    config.model.mlp_width = 64
-    config.model.layers = 2
-    config.model.text_layers = 1
-    config.model.image_layers = 1
-    config.model.cross_layers = 1
-    config.model.image_tokens = "patch"
-    config.model.patch_size = 15
+    config.model = hyperparameters(
+        arg or "single_stream",
+        width=32,
+        heads=2,
+        mlp_width=64,
+        layers=2,
+        text_layers=1,
+        image_layers=1,
+        cross_layers=1,
+        image_tokens="patch",
+        patch_size=15,
+    )
 
     config.data.source = "sort_of_clevr:64,8"
     config.data.questions_per_image = 2

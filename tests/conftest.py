@@ -21,6 +21,7 @@ import jax
 from vlfusion_jax.config.schema import default_config
 from vlfusion_jax.core.tree import path_name
 from vlfusion_jax.data.pipeline import batch_shapes
+from vlfusion_jax.models.families.table import hyperparameters
 
 jax.config.update("jax_num_cpu_devices", 8)
 
@@ -52,6 +53,7 @@ def small_config() -> Callable[..., ConfigDict]:
 
     def make(**changes) -> ConfigDict:
         config = default_config()
+        config.model = hyperparameters(changes.pop("model__family", "single_stream"))
         settings = {
             "model.width": 16, "model.heads": 2, "model.mlp_width": 32, "model.layers": 2, "model.text_layers": 1,
             "model.image_layers": 1, "model.cross_layers": 1, "model.patch_size": 8, "model.conv_channels": (8, 8),

@@ -13,7 +13,7 @@ ROWS = (
     {"parallel", "ops", "data", "optim"},
     {"layers"},
     {"models"},
-    {"tasks"},
+    {"tasks", "convert"},
     {"train", "evals"},
     {"serve"},
     {"cli"},

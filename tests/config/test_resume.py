@@ -61,7 +61,7 @@ def test_micro_batches_may_not_change_under_dropout(tmp_path):
 def test_each_other_difference_is_named_with_both_values(workdir):
     after = load_config("configs/tiny.py:two_stream")
     after.optim.lr = 0.5
-    assert differing_keys(load_config("configs/tiny.py"), after) == ["model.kind", "optim.lr"]
+    assert differing_keys(load_config("configs/tiny.py"), after) == ["model.family", "optim.lr"]
     before = (workdir / "config.json").read_bytes()
     with pytest.raises(UserError, match=r"runs/tiny belongs to .*optim\.lr \(there 0\.003, now 0\.5\)"):
         check_workdir(workdir, after)

@@ -25,16 +25,19 @@ def padded_pixels(rng: np.random.Generator, n: int, height: int, width: int) -> 
     return rng.normal(size=(n, height, width, 3)).astype(np.float32) * mask[..., None], mask
 
 
-def test_text_is_word_and_position_normalised(random_params, to_norm):
+@pytest.mark.parametrize(("types", "offset", "epsilon"), [(0, 0, 1e-6), (2, 0, 1e-12), (1, 2, None)])
+def test_text_is_word_position_and_type_normalised(random_params, to_norm, types, offset, epsilon):
     rng = np.random.default_rng(0)
-    ids = rng.integers(13, size=(3, 5))
-    words = rng.normal(size=(13, 8)).astype(np.float32)
-    module = TextEmbedding(length=9, epsilon=1e-6)
-    params = random_params(module, ids, words)
-    positions = torch.tensor(params["positions"]["table"])
-    expected = torch.nn.functional.embedding(torch.tensor(ids), torch.tensor(words)) + positions[:5]
-    ours = module.apply({"params": params}, ids, words)
-    np.testing.assert_allclose(ours, to_norm(params["norm"], 1e-6)(expected).detach(), atol=2e-6)
+    ids, type_ids = rng.integers(13, size=(3, 5)), rng.integers(max(types, 1), size=(3, 5))
+    module = TextEmbedding(13, 8, 9, types, offset, epsilon)
+    params = random_params(module, ids)
+    tables = {name: torch.tensor(params[name]["table"]) for name in params if name != "norm"}
+    expected = torch.nn.functional.embedding(torch.tensor(ids), tables["words"]) + tables["positions"][offset:][:5]
+    if types:
+        expected = expected + tables["token_types"][torch.tensor(type_ids)]
+    if epsilon is not None:
+        expected = to_norm(params["norm"], epsilon)(expected).detach()
+    np.testing.assert_allclose(module.apply({"params": params}, ids, type_ids), expected, atol=2e-6)
 
 
 @pytest.mark.parametrize(("height", "width", "patch"), [(12, 20, 4), (9, 6, 3)])
@@ -73,7 +76,7 @@ def test_conv_tokens_are_a_stack_of_convolutions(random_params, to_linear, heigh
     np.testing.assert_array_equal(token_mask, keep.flatten(1))
 
 
-@pytest.mark.parametrize("module", [PatchTokens(4, 6, jnp.bfloat16), ConvTokens((4, 4), 6, jnp.bfloat16)])
+@pytest.mark.parametrize("module", [PatchTokens(4, 6, dtype=jnp.bfloat16), ConvTokens((4, 4), 6, jnp.bfloat16)])
 def test_tokens_come_in_the_compute_dtype(random_params, module):
     pixels, mask = padded_pixels(np.random.default_rng(3), 2, 8, 12)
     pixels = pixels.astype(jnp.bfloat16)

@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vlfusion_jax.layers.block import BlockSpec
+from vlfusion_jax.layers.block import BlockSpec, Stage
 from vlfusion_jax.layers.stack import Stack
 
 WIDTH, LENGTH = 12, 2
 SPEC = BlockSpec(3, 20, "pre", 1e-6, "gelu", dropout=0.2, attention_dropout=0.2)
 LAYOUTS = {
-    "joint": (("joint",), "", ("self", "mlp")),
-    "two": (("text", "image"), "", ("cross", "self", "mlp")),
+    "joint": Stage("joint", ("joint",), (SPEC,), ("self", "mlp"), LENGTH),
+    "two": Stage("two", ("text", "image"), (SPEC,), ("cross", "self", "mlp"), LENGTH),
 }
 TOKENS = {"joint": 6, "text": 4, "image": 5}
 
@@ -36,13 +36,13 @@ def results(random_params) -> Callable:
 
     @cache
     def run(layout: str, scan: bool, remat: str, train: bool):
-        streams = LAYOUTS[layout][0]
+        streams = LAYOUTS[layout].streams
         x = {name: tokens[name] for name in streams}
         masks = {name: np.ones((2, 1), np.int32) * (np.arange(TOKENS[name]) < TOKENS[name] - 1) for name in streams}
-        first = Stack(SPEC, *LAYOUTS[layout], LENGTH, scan=True, remat="none", train=False, capture=False)
+        first = Stack(LAYOUTS[layout], scan=True, remat="none", train=False, capture=False)
         params = random_params(first, x, masks)
         assert all(leaf.shape[0] == LENGTH for leaf in jax.tree.leaves(params))
-        module = Stack(SPEC, *LAYOUTS[layout], LENGTH, scan=scan, remat=remat, train=train, capture=not train)
+        module = Stack(LAYOUTS[layout], scan=scan, remat=remat, train=train, capture=not train)
 
         @jax.jit
         def differentiate(params):

@@ -11,8 +11,9 @@ from vlfusion_jax.config.schema import default_config
 from vlfusion_jax.core import names
 from vlfusion_jax.core.partitioned import unbox
 from vlfusion_jax.core.tree import path_name
+from vlfusion_jax.models.families.table import hyperparameters, model_spec
 from vlfusion_jax.models.fusion import FusionModel
-from vlfusion_jax.models.spec import ModelSpec, spec_from_config
+from vlfusion_jax.models.spec import ModelSpec
 
 HEADS = (names.MLM, names.ITM, names.VQA)
 VOCAB, ANSWERS, HEIGHT, WIDTH, PREDICTIONS = 50, 7, 24, 36, 3
@@ -24,6 +25,7 @@ def make_spec() -> Callable[..., ModelSpec]:
 
     def make(**changes) -> ModelSpec:
         config = default_config()
+        config.model = hyperparameters(changes.pop("model__family", "single_stream"))
         settings = {
             "model.width": 12, "model.heads": 3, "model.mlp_width": 20, "model.layers": 2, "model.text_layers": 1,
             "model.image_layers": 1, "model.cross_layers": 2, "model.patch_size": 12, "model.conv_channels": (4, 6, 8),
@@ -32,7 +34,7 @@ def make_spec() -> Callable[..., ModelSpec]:
         }  # fmt: skip
         settings |= {key.replace("__", "."): value for key, value in changes.items()}
         config.update_from_flattened_dict(settings)
-        return spec_from_config(config, VOCAB, ANSWERS)
+        return model_spec(config, VOCAB, ANSWERS)
 
     return make
 

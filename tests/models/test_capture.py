@@ -14,29 +14,31 @@ SIZES = {"text": TOKENS, "image": GRID, "joint": TOKENS + GRID}
 OTHER = {"text": "image", "image": "text"}
 # Per stage of each kind: streams, layers, attention sub-layers by their place.
 STAGES = {
-    "single_stream": [(("joint",), 2, {"self": 0})],
-    "two_stream": [
-        (("text",), 1, {"self": 0}),
-        (("image",), 1, {"self": 0}),
-        (("text", "image"), 2, {"cross": 0, "self": 1}),
-    ],
-    "cross_attention": [
-        (("text",), 1, {"self": 0}),
-        (("image",), 1, {"self": 0}),
-        (("text",), 2, {"self": 0, "cross": 1}),
-    ],
+    "single_stream": {"fusion": (("joint",), 2, {"self": 0})},
+    "two_stream": {
+        "text_layers": (("text",), 1, {"self": 0}),
+        "image_layers": (("image",), 1, {"self": 0}),
+        "fusion": (("text", "image"), 2, {"cross": 0, "self": 1}),
+    },
+    "cross_attention": {
+        "text_layers": (("text",), 1, {"self": 0}),
+        "image_layers": (("image",), 1, {"self": 0}),
+        "fusion": (("text",), 2, {"self": 0, "cross": 1}),
+    },
 }
 
 
 @pytest.mark.parametrize("scan", [True, False])
 @pytest.mark.parametrize("kind", STAGES)
 def test_every_layer_is_captured(make_spec, random_model, random_inputs, kind, scan):
-    model, params = random_model(make_spec(model__kind=kind, model__scan_layers=scan))
+    model, params = random_model(make_spec(model__family=kind, model__scan_layers=scan))
     output = jax.jit(partial(model.apply, heads=(names.ITM,), capture=True))({"params": params}, random_inputs(1))
-    assert len(output.hidden) == len(output.attention) == len(STAGES[kind])
-    for (streams, layers, sublayers), hidden, attention in zip(
-        STAGES[kind], output.hidden, output.attention, strict=True
-    ):
+    assert output.hidden.keys() == output.attention.keys() == STAGES[kind].keys()
+    assert {stream: x.shape for stream, x in output.embedded.items()} == {
+        stream: (ROWS, SIZES[stream], WIDTH) for stream in OTHER
+    }
+    for stage, (streams, layers, sublayers) in STAGES[kind].items():
+        hidden, attention = output.hidden[stage], output.attention[stage]
         for stream in streams:
             assert hidden[stream].shape == (layers, ROWS, SIZES[stream], WIDTH)
         expected = {}
@@ -57,5 +59,5 @@ def test_every_layer_is_captured(make_spec, random_model, random_inputs, kind, s
 def test_nothing_is_captured_otherwise(make_spec, random_model, random_inputs):
     model, params = random_model(make_spec())
     output = jax.eval_shape(partial(model.apply, heads=(names.ITM,)), {"params": params}, random_inputs(1))
-    assert output.hidden == output.attention == ()
+    assert output.embedded == output.hidden == output.attention == {}
     assert set(output.logits) == {names.ITM}

@@ -45,14 +45,14 @@ def counted(spec, inputs, heads) -> int:
 @pytest.mark.parametrize("tokens", ["patch", "conv"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_equals_the_count(make_spec, random_inputs, kind, tokens, head):
-    spec = make_spec(model__kind=kind, model__image_tokens=tokens, model__scan_layers=kind != "two_stream")
+    spec = make_spec(model__family=kind, model__image_tokens=tokens, model__scan_layers=kind != "two_stream")
     expected = counted(spec, random_inputs(0, images=IMAGES, tokens=TOKENS), (head,))
     assert IMAGES * row_flops(spec, TOKENS, head, PREDICTIONS) == expected
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_equals_the_count_where_texts_share_an_image(make_spec, random_inputs, kind):
-    spec, texts = make_spec(model__kind=kind), 4
+    spec, texts = make_spec(model__family=kind), 4
     expected = counted(spec, random_inputs(0, images=IMAGES, texts=texts, tokens=TOKENS), (names.VQA,))
     assert IMAGES * texts * row_flops(spec, TOKENS, names.VQA, texts_per_image=texts) == expected
 

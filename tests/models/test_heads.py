@@ -17,7 +17,7 @@ def favouring_padding(make_spec, random_model):
     model, params = random_model(make_spec())
     mlm, vqa = params["head_mlm"], params["head_vqa"]
     mlm["bias"][CLASSES[names.MLM] :] = 1e6
-    vqa["answers"]["bias"][CLASSES[names.VQA] :] = 1e6
+    vqa["classes"]["bias"][CLASSES[names.VQA] :] = 1e6
     return model, params
 
 
@@ -40,9 +40,9 @@ def test_padded_classes_never_win_and_learn_nothing(favouring_padding, random_in
         assert (np.argmax(logits[head], axis=-1) < classes).all()
         assert not np.asarray(jax.nn.softmax(logits[head])[..., classes:]).any()
     assert not np.asarray(grads["head_mlm"]["bias"][CLASSES[names.MLM] :]).any()
-    assert not np.asarray(grads["head_vqa"]["answers"]["kernel"][:, CLASSES[names.VQA] :]).any()
-    assert not np.asarray(grads["words"]["table"][CLASSES[names.MLM] :]).any()
-    assert np.asarray(grads["words"]["table"][: CLASSES[names.MLM]]).any(axis=1).all()
+    assert not np.asarray(grads["head_vqa"]["classes"]["kernel"][:, CLASSES[names.VQA] :]).any()
+    assert not np.asarray(grads["text"]["embedding"]["words"]["table"][CLASSES[names.MLM] :]).any()
+    assert np.asarray(grads["text"]["embedding"]["words"]["table"][: CLASSES[names.MLM]]).any(axis=1).all()
 
 
 def test_word_logits_are_those_of_the_positions_asked_for(favouring_padding, random_inputs):

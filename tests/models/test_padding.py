@@ -19,7 +19,7 @@ TOLERANCE = 1e-6
 def forward(request, make_spec, random_model):
     """The compiled model, everything captured."""
     kind, tokens, norm = request.param
-    model, params = random_model(make_spec(model__kind=kind, model__image_tokens=tokens, model__norm=norm))
+    model, params = random_model(make_spec(model__family=kind, model__image_tokens=tokens, model__norm=norm))
     apply = jax.jit(partial(model.apply, heads=HEADS, capture=True))
     return lambda inputs: apply({"params": params}, inputs)
 
@@ -30,9 +30,9 @@ def valid_outputs(output: FusionOutput, row: int) -> dict[str, np.ndarray]:
     keep["joint"] = np.concatenate([keep["text"], keep["image"]])
     found = {"text": output.text[row][keep["text"]], "image": output.image[row][keep["image"]]}
     found |= {"pooled": output.pooled[row]} | {f"logits/{name}": x[row] for name, x in output.logits.items()}
-    for i, (hidden, attention) in enumerate(zip(output.hidden, output.attention, strict=True)):
+    for i, hidden in output.hidden.items():
         found |= {f"hidden/{i}/{stream}": x[:, row][:, keep[stream]] for stream, x in hidden.items()}
-        for name, weights in attention.items():
+        for name, weights in output.attention[i].items():
             stream, kind, _ = name.split("_")
             keys = {"text": "image", "image": "text"}[stream] if kind == "cross" else stream
             of_queries = np.asarray(weights)[:, row][:, :, keep[stream]]

@@ -15,7 +15,7 @@ IMAGES, TEXTS = 2, 3
 @pytest.mark.parametrize("kind", ["single_stream", "two_stream", "cross_attention"])
 @pytest.mark.parametrize("image_layers", [0, 1])
 def test_texts_may_share_their_image(make_spec, random_model, random_inputs, kind, image_layers):
-    model, params = random_model(make_spec(model__kind=kind, model__image_layers=image_layers))
+    model, params = random_model(make_spec(model__family=kind, model__image_layers=image_layers))
     inputs = random_inputs(1, images=IMAGES, texts=TEXTS)
     repeated = inputs | {name: inputs[name].repeat(TEXTS, axis=0) for name in (names.IMAGE, names.IMAGE_MASK)}
     apply = jax.jit(partial(model.apply, {"params": params}, heads=HEADS, capture=True))

@@ -43,7 +43,7 @@ def vilt_base(small_config):
 @pytest.mark.parametrize("sharding", ["fsdp", "fsdp_tp", "fsdp_tp:4"])
 def test_nothing_large_is_whole_at_the_size_of_vilt(vilt_base, vilt_vocabulary, kind, sharding):
     # Building allocates nothing: it only traces shapes. The limit is a refusal to start, here it must not strike.
-    run = build(vilt_base(model__kind=kind, sharding=sharding, audit__max_replicated_kib=64), vilt_vocabulary)
+    run = build(vilt_base(model__family=kind, sharding=sharding, audit__max_replicated_kib=64), vilt_vocabulary)
     large = [row for row in run.audit if row.bytes_total > LARGE]
     assert len(large) > 15
     assert not [row.path for row in large if row.bytes_per_device == row.bytes_total]
@@ -56,7 +56,7 @@ def test_nothing_large_is_whole_at_the_size_of_vilt(vilt_base, vilt_vocabulary, 
 @pytest.mark.parametrize("tokens", ["patch", "conv"])
 def test_nothing_large_is_whole_under_fsdp(small_config, small_vocabulary, kind, tokens):
     config = small_config(
-        model__width=256, model__heads=4, model__mlp_width=1024, model__kind=kind, model__image_tokens=tokens,
+        model__width=256, model__heads=4, model__mlp_width=1024, model__family=kind, model__image_tokens=tokens,
         model__conv_channels=(64, 128, 256), sharding="fsdp",
     )  # fmt: skip
     run = build(config, small_vocabulary)
@@ -117,7 +117,7 @@ def test_parameters_do_not_depend_on_the_mesh(born):
 @pytest.mark.parametrize("kind", KIND)
 @pytest.mark.parametrize("sharding", ["fsdp", "fsdp_tp"])
 def test_moments_follow_their_parameters_at_any_size(vilt_base, vilt_vocabulary, kind, sharding):
-    state = build(vilt_base(model__kind=kind, sharding=sharding), vilt_vocabulary).abstract_state
+    state = build(vilt_base(model__family=kind, sharding=sharding), vilt_vocabulary).abstract_state
     params = flatten(state.params)
     moments = {path: leaf for path, leaf in flatten(state.opt_state).items() if leaf.ndim}
     assert len(moments) == 2 * len(params)

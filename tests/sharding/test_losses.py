@@ -23,7 +23,7 @@ def curves(small_config, small_vocabulary, random_batch, random_state):
         weights = {f"tasks__{task}__weight": float(task in TASKS[kind]) for task in ("mlm", "itm", "vqa")}
         tokens = "conv" if kind == "cross_attention" else "patch"
         config = small_config(
-            model__kind=kind, model__width=32, model__heads=4, model__image_tokens=tokens, sharding=sharding,
+            model__family=kind, model__width=32, model__heads=4, model__image_tokens=tokens, sharding=sharding,
             train__steps=STEPS, optim__lr=3e-3, **weights,
         )  # fmt: skip
         run = build(config, small_vocabulary, jax.devices()[:devices])

@@ -10,6 +10,7 @@ from vlfusion_jax.config.load import load_config, shipped_configs
 from vlfusion_jax.config.overrides import apply_overrides, is_override
 from vlfusion_jax.config.validate import validate
 from vlfusion_jax.core.errors import UserError
+from vlfusion_jax.models.families.table import model_spec
 
 
 def define_config_flag(values: flags.FlagValues) -> None:
@@ -57,6 +58,7 @@ def parse_over_config(values: flags.FlagValues, arguments: list[str], load: Call
     config, rest = apply_overrides(load(), rest)
     no_more_words(rest)
     validate(config)
+    model_spec(config, num_tokens=1, num_answers=1)  # for its complaints; the vocabulary decides none of them
     return config
 
 

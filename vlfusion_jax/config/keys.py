@@ -8,8 +8,9 @@ from ml_collections import ConfigDict
 
 from vlfusion_jax.core.errors import UserError
 
-# The one section whose keys are free.
 PUBLISHED = "published."
+# Sections whose keys are not the schema's: free ones, and those of a model family.
+_OPEN = (PUBLISHED, "model.")
 
 
 def flatten(config: ConfigDict) -> dict[str, Any]:
@@ -37,7 +38,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 
 def check_schema(config: ConfigDict, schema: ConfigDict, where: str) -> None:
-    """Hold that `config` has exactly the keys and types of `schema`, `published` aside.
+    """Hold that `config` has exactly the keys and types of `schema`, `published` and `model` aside.
 
     Args:
       config: config to check.
@@ -47,8 +48,8 @@ def check_schema(config: ConfigDict, schema: ConfigDict, where: str) -> None:
     Raises:
       UserError: a key is unknown or missing, or a value has another type.
     """
-    known = flatten(schema)
-    given = {key: value for key, value in flatten(config).items() if not key.startswith(PUBLISHED)}
+    known = _closed(schema)
+    given = _closed(config)
     for key, value in given.items():
         if key not in known:
             raise UserError(f"{where}: unknown config key {key!r}.{nearest(key, known)}")
@@ -57,3 +58,7 @@ def check_schema(config: ConfigDict, schema: ConfigDict, where: str) -> None:
     missing = [key for key in known if key not in given]
     if missing:
         raise UserError(f"{where}: config key {missing[0]!r} is missing; start the config from default_config().")
+
+
+def _closed(config: ConfigDict) -> dict[str, Any]:
+    return {key: value for key, value in flatten(config).items() if not key.startswith(_OPEN)}

@@ -1,7 +1,8 @@
 """The one schema of every run: each key, its default, its unit, and by its default its type.
 
 A config file starts from `default_config()` and changes values. The config is locked, so a misspelt key raises instead
-of adding a new one; only `published` is open, since its keys are names of other people's models.
+of adding a new one; only `published` is open, since its keys are names of other people's models, and `model`, whose
+keys are those of its family.
 """
 
 from ml_collections import ConfigDict
@@ -15,7 +16,7 @@ def default_config() -> ConfigDict:
     config.sharding = "dp"  # strategy name[:arg] of configs/shardings, or path of a .py file
     config.init_from = ""  # work directory or checkpoint step whose parameters start a new run; '' = random
     config.precision = _precision()
-    config.model = _model()
+    config.model = ConfigDict({"family": ""})  # see models.families: hyperparameters("vilt", "base", layers=6)
     config.data = _data()
     config.tasks = _tasks()
     config.optim = _optim()
@@ -33,29 +34,6 @@ def _precision() -> ConfigDict:
     precision = ConfigDict()
     precision.compute = "float32"  # float32 | bfloat16; parameters, softmax, norms and losses stay float32
     return precision
-
-
-def _model() -> ConfigDict:
-    model = ConfigDict()
-    model.kind = "single_stream"  # single_stream | two_stream (co-attention) | cross_attention (text reads image)
-    model.width = 128  # channels of the token stream
-    model.heads = 4  # attention heads; divides width
-    model.mlp_width = 512  # hidden channels of the MLP
-    model.layers = 4  # single_stream: layers of the one stack
-    model.text_layers = 2  # two_stream, cross_attention: text-only layers before the fusion
-    model.image_layers = 1  # two_stream, cross_attention: image-only layers before the fusion
-    model.cross_layers = 2  # two_stream, cross_attention: fusion layers
-    model.norm = "pre"  # pre | post: layer norm before the sub-layer, or after its residual sum
-    model.norm_epsilon = 1e-6  # added to the variance
-    model.activation = "gelu"  # gelu (exact) | gelu_tanh
-    model.dropout = 0.0  # probability, on embeddings and sub-layer outputs
-    model.attention_dropout = 0.0  # probability, on attention weights
-    model.image_tokens = "patch"  # patch: linear patches | conv: a small convolutional stem
-    model.patch_size = 15  # patch: pixels along each side; divides the image size
-    model.conv_channels = (32, 64, 96, 128)  # conv: one 3x3 convolution of stride 2 each
-    model.scan_layers = True  # one compiled layer for the whole stack, parameters stacked
-    model.remat = "none"  # none | full | dots: what the backward pass recomputes (dots keeps matmul results)
-    return model
 
 
 def _data() -> ConfigDict:

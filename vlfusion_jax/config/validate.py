@@ -13,11 +13,6 @@ from vlfusion_jax.core.errors import UserError
 
 _CHOICES = {
     "precision.compute": ("float32", "bfloat16"),
-    "model.kind": ("single_stream", "two_stream", "cross_attention"),
-    "model.norm": ("pre", "post"),
-    "model.activation": ("gelu", "gelu_tanh"),
-    "model.image_tokens": ("patch", "conv"),
-    "model.remat": ("none", "full", "dots"),
     "tasks.vqa.loss": ("bce", "ce"),
     "optim.schedule": ("constant", "linear", "cosine"),
     "checkpoint.best_mode": ("max", "min"),
@@ -27,7 +22,6 @@ _CHOICES = {
 _SOURCES = ("sort_of_clevr", "jsonl")
 
 _POSITIVE = (
-    "model.width", "model.heads", "model.mlp_width", "model.norm_epsilon", "model.patch_size",
     "data.questions_per_image", "data.threads", "data.prefetch", "data.answers_min_count",
     "optim.lr", "optim.eps", "optim.head_lr_multiplier",
     "train.steps", "train.batch_size", "train.micro_batches", "train.log_every", "eval.batch_size", "checkpoint.keep",
@@ -37,10 +31,9 @@ _NOT_NEGATIVE = (
     "seed", "data.shift", "data.eval_limit", "tasks.mlm.weight", "tasks.itm.weight", "tasks.vqa.weight",
     "tasks.vqa.hidden", "optim.warmup_steps", "optim.final_lr", "optim.weight_decay", "optim.clip_norm",
     "train.eval_every", "checkpoint.every", "audit.max_replicated_kib",
-    "model.layers", "model.text_layers", "model.image_layers", "model.cross_layers",
 )  # fmt: skip
 
-_BELOW_ONE = ("model.dropout", "model.attention_dropout", "optim.b1", "optim.b2")
+_BELOW_ONE = ("optim.b1", "optim.b2")
 
 # [PAD] [UNK] [CLS] [SEP] [MASK] and at least one piece.
 _SMALLEST_VOCABULARY = 6
@@ -51,7 +44,7 @@ _TASKS = (names.MLM, names.ITM, names.VQA)
 
 
 def validate(config: ConfigDict) -> None:
-    """Check values and how they go together.
+    """Check values and how they go together; `config.model` is its family's to check.
 
     Raises:
       UserError: the first thing that is wrong.
@@ -68,7 +61,7 @@ def validate(config: ConfigDict) -> None:
         _require(values[key] >= 0, key, values[key], "must not be negative")
     for key in _BELOW_ONE:
         _require(0 <= values[key] < 1, key, values[key], "must be at least 0 and below 1")
-    _check_model(config.model, config.data.image_size)
+    _whole_numbers("data.image_size", config.data.image_size, 2)
     _check_data(config)
     _check_tasks(config.tasks)
     _check_optim(config.optim, config.train.steps)
@@ -108,21 +101,6 @@ def _whole_numbers(key: str, value: tuple, count: int | None = None) -> None:
     )
     form = f"{count} whole numbers" if count else "one or more whole numbers"
     _require(right, key, value, f"must be a tuple of {form} above 0")
-
-
-def _check_model(model: ConfigDict, image_size: tuple) -> None:
-    _whole_numbers("data.image_size", image_size, 2)
-    _whole_numbers("model.conv_channels", model.conv_channels)
-    if model.width % model.heads:
-        raise UserError(f"model.width {model.width} does not divide by model.heads {model.heads}.")
-    if model.image_tokens == "patch" and any(side % model.patch_size for side in image_size):
-        raise UserError(
-            f"data.image_size {image_size} does not divide by model.patch_size {model.patch_size}; "
-            "change one of them, or use model.image_tokens='conv'."
-        )
-    counted = ("layers",) if model.kind == "single_stream" else ("cross_layers",)
-    for key in counted:
-        _require(model[key] > 0, f"model.{key}", model[key], f"must be greater than 0 for model.kind={model.kind!r}")
 
 
 def _check_data(config: ConfigDict) -> None:

@@ -42,7 +42,12 @@ IMAGE = "image"
 IMAGE_MASK = "image_mask"
 TEXT = "text"
 TEXT_MASK = "text_mask"
+TARGET = "target"
 MLM_POSITIONS = "positions"
+IMAGE_MODALITY = "image_modality"
+REGIONS = "regions"
+BOXES = "boxes"
+REGION_MASK = "region_mask"
 
 # Targets, per view.
 MLM_LABELS = "labels"
@@ -54,11 +59,16 @@ ANSWER_SCORES = "answer_scores"
 ANSWER_WEIGHT = "weight"
 KIND = "kind"
 
-# Tasks, which are also the names of their heads.
+# Tasks, which are also the names of their heads, and heads that no task trains by itself.
 MLM = "mlm"
 ITM = "itm"
 VQA = "vqa"
 HEAD = "head_"  # what the names of the heads' modules begin with, for parameter groups and fine-tuning
+NLVR = "nlvr"
+RETRIEVAL = "retrieval"
+CONTRASTIVE = "contrastive"
+REGION = "region"
+CAPTION = "caption"
 VIEW_OF_TASK = {MLM: MASKED, ITM: MATCH, VQA: QUESTION}
 
 # Random streams.
@@ -75,3 +85,13 @@ SCENES = "scenes"
 def key(view: str, name: str) -> str:
     """Batch key of entry `name` of `view`, such as `question/text`."""
     return f"{view}/{name}"
+
+
+def mask_of(text: str) -> str:
+    """Name of the mask of a text input, such as `text_mask`."""
+    return f"{text}_mask"
+
+
+def types_of(text: str) -> str:
+    """Name of the token types of a text input, such as `text_types`."""
+    return f"{text}_types"

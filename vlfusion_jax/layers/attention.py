@@ -17,16 +17,24 @@ class Attention(nn.Module):
 
     Kernels are [embed, heads, head_dim] and [heads, head_dim, embed]: heads can be split over devices without a
     reshape in between.
+
+    Attributes:
+      heads: how many; they divide the width.
+      width: of all heads together; 0 = that of the queries.
+      dropout: on the weights, where `train`.
+      causal: whether a query sees only the keys up to its own place.
     """
 
     heads: int
+    width: int = 0
     dropout: float = 0.0
     train: bool = False
+    causal: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, queries_btd: jax.Array, keys_bsd: jax.Array, mask_bs: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Attends from `queries_btd` [batch, t, embed] to `keys_bsd` [batch, s, embed] where `mask_bs` is 1.
+        """Attends from `queries_btd` [batch, t, embed] to `keys_bsd` [batch, s, any width] where `mask_bs` is 1.
 
         The keys may have fewer rows than the queries, which divide by them: equal shares of consecutive query rows then
         attend to one row of keys. They are laid end to end, so that keys are projected once and never copied.
@@ -34,14 +42,15 @@ class Attention(nn.Module):
         Returns:
           [batch, t, embed], and the weights [batch, heads, t, s] in f32.
         """
-        batch, length, width = queries_btd.shape
+        batch, length, embed = queries_btd.shape
+        width = self.width or embed
         shared = batch // keys_bsd.shape[0]
-        queries_btd = queries_btd.reshape(batch // shared, shared * length, width)
+        queries_btd = queries_btd.reshape(batch // shared, shared * length, embed)
         head_dim = width // self.heads
 
         def into_heads(name: str, x: jax.Array) -> jax.Array:
             y = Projection(
-                "btd,dhk->bhtk", (width, self.heads, head_dim), (names.EMBED, names.HEADS, names.HEAD_DIM),
+                "btd,dhk->bhtk", (x.shape[-1], self.heads, head_dim), (names.EMBED, names.HEADS, names.HEAD_DIM),
                 (self.heads, head_dim), (names.HEADS, names.HEAD_DIM), bias_expand=(1,), dtype=self.dtype, name=name,
             )(x)  # fmt: skip
             return constrain(y, names.BATCH, names.HEADS, names.SEQUENCE, names.HEAD_DIM)
@@ -49,11 +58,11 @@ class Attention(nn.Module):
         query, key, value = into_heads("query", queries_btd), into_heads("key", keys_bsd), into_heads("value", keys_bsd)
         dropout_key = self.make_rng(names.DROPOUT) if self.train and self.dropout > 0 else None
         attended, weights = dot_product_attention(
-            query, key, value, mask_bs, dropout_rate=self.dropout, dropout_key=dropout_key
+            query, key, value, mask_bs, causal=self.causal, dropout_rate=self.dropout, dropout_key=dropout_key
         )
         output = Projection(
-            "bhtk,hkd->btd", (self.heads, head_dim, width), (names.HEADS, names.HEAD_DIM, names.EMBED),
-            (width,), (names.EMBED,), dtype=self.dtype, name="output",
+            "bhtk,hkd->btd", (self.heads, head_dim, embed), (names.HEADS, names.HEAD_DIM, names.EMBED),
+            (embed,), (names.EMBED,), dtype=self.dtype, name="output",
         )(attended)  # fmt: skip
         heads_outside = weights.reshape(batch // shared, self.heads, shared, length, -1).swapaxes(1, 2)
-        return output.reshape(batch, length, width), heads_outside.reshape(batch, self.heads, length, -1)
+        return output.reshape(batch, length, embed), heads_outside.reshape(batch, self.heads, length, -1)

@@ -1,7 +1,6 @@
 """From ids and pixels to tokens."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
@@ -12,7 +11,7 @@ from vlfusion_jax.core import names
 from vlfusion_jax.core.partitioned import with_axes
 from vlfusion_jax.layers.norm import LayerNorm
 from vlfusion_jax.layers.projection import Projection
-from vlfusion_jax.ops.masks import pool_mask
+from vlfusion_jax.ops.masks import patch_mask, pool_mask, split_patches
 
 
 class Table(nn.Module):
@@ -35,51 +34,48 @@ class Table(nn.Module):
         return self.param("table", init, (self.size, self.width), jnp.float32).astype(self.dtype)
 
 
-def sincos_2d(key: jax.Array, shape: tuple[int, int], dtype: Any, *, grid: tuple[int, int]) -> jax.Array:
-    """Sines and cosines of row and column (Vaswani et al. 2017, section 3.5, in two dims as in ViT's successors).
-
-    Where the position table starts: products of two positions then fall with their distance from the first step on.
-    Half of the width is for rows, half for columns; a width that does not divide by 4 leaves zeros at the end.
-    """
-    del key
-    quarter = shape[1] // 4
-    frequency = 1.0 / 10_000 ** (jnp.arange(quarter) / max(1, quarter))
-    rows, columns = jnp.divmod(jnp.arange(shape[0]), grid[1])
-    parts = [f(place[:, None] * frequency) for place in (rows, columns) for f in (jnp.sin, jnp.cos)]
-    return jnp.pad(jnp.concatenate(parts, axis=1), ((0, 0), (0, shape[1] - 4 * quarter))).astype(dtype)
-
-
-class ImagePositions(nn.Module):
-    """A learned vector for each cell of the grid, from `sincos_2d`: [rows * columns, width] in raster order."""
-
-    grid: tuple[int, int]
-    width: int
-    dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(self) -> jax.Array:
-        size = self.grid[0] * self.grid[1]
-        init = partial(sincos_2d, grid=self.grid)
-        return Table(size, self.width, names.POSITIONS, self.dtype, init, name="positions")()
-
-
 class TextEmbedding(nn.Module):
-    """Word + learned position, normalised (BERT, Devlin et al. 2019, section 3).
+    """Word + learned position (+ type), normalised (BERT, Devlin et al. 2019, section 3).
 
     Attributes:
-      length: longest text.
+      length: rows of the position table.
+      types: rows of the type table; 0 = none.
+      offset: position of the first token.
+      epsilon: of the norm; None = no norm.
     """
 
+    vocab: int
+    width: int
     length: int
-    epsilon: float
+    types: int = 0
+    offset: int = 0
+    epsilon: float | None = 1e-12
     dtype: Any = jnp.float32
 
-    @nn.compact
-    def __call__(self, ids_bt: jax.Array, words_vd: jax.Array) -> jax.Array:
-        """Ids [rows, tokens] and the word table [vocab, width] → [rows, tokens, width]."""
-        positions = Table(self.length, words_vd.shape[1], names.POSITIONS, self.dtype, name="positions")()
-        x = jnp.take(words_vd, ids_bt, axis=0) + positions[: ids_bt.shape[1]]
-        return LayerNorm(self.epsilon, self.dtype, name="norm")(x)
+    def setup(self) -> None:
+        self.words = Table(self.vocab, self.width, names.VOCAB, self.dtype)
+        self.positions = Table(self.length, self.width, names.POSITIONS, self.dtype)
+        self.token_types = Table(self.types, self.width, names.TYPES, self.dtype) if self.types else None
+        self.norm = LayerNorm(self.epsilon, self.dtype) if self.epsilon is not None else None
+
+    def __call__(self, ids_bt: jax.Array, types_bt: jax.Array | None = None) -> jax.Array:
+        """Ids [rows, tokens] and their types, by default 0 → [rows, tokens, width]."""
+        length = ids_bt.shape[1]
+        if length + self.offset > self.length:
+            raise ValueError(f"text of {length} tokens, room for {self.length - self.offset}")
+        x = jnp.take(self.words(), ids_bt, axis=0) + self.positions()[self.offset : self.offset + length]
+        if self.types:
+            table = self.token_types()
+            x = x + (table[0] if types_bt is None else jnp.take(table, types_bt, axis=0))
+        return x if self.norm is None else self.norm(x)
+
+    def word_table(self) -> jax.Array:
+        """[vocab, width], to predict words with."""
+        return self.words()
+
+    def type_row(self, row: int) -> jax.Array:
+        """[width], a row of the type table."""
+        return self.token_types()[row]
 
 
 class PatchTokens(nn.Module):
@@ -90,19 +86,22 @@ class PatchTokens(nn.Module):
 
     patch: int
     width: int
+    bias: bool = True
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, pixels_nhwc: jax.Array, mask_nhw: jax.Array) -> tuple[jax.Array, jax.Array]:
-        n, height, width, channels = pixels_nhwc.shape
-        p = self.patch
-        grid = pixels_nhwc.reshape(n, height // p, p, width // p, p, channels).swapaxes(2, 3)
-        patches = grid.reshape(n, (height // p) * (width // p), p * p * channels)
+        """Pixels [images, height, width, 3] and mask → tokens [images, patches, width], their mask [images, patches].
+
+        A rest of height or width that no patch fits into is not seen, as by a convolution without padding.
+        """
+        patches = split_patches(pixels_nhwc, self.patch)
+        bias = ((self.width,), (names.EMBED,)) if self.bias else ()
         tokens = Projection(
-            "ntp,pd->ntd", (p * p * channels, self.width), (names.PIXELS, names.EMBED),
-            (self.width,), (names.EMBED,), dtype=self.dtype, name="projection",
+            "ntp,pd->ntd", (patches.shape[-1], self.width), (names.PIXELS, names.EMBED), *bias,
+            dtype=self.dtype, name="projection",
         )(patches)  # fmt: skip
-        return tokens, pool_mask(mask_nhw, p).reshape(n, -1)
+        return tokens, patch_mask(mask_nhw, self.patch)
 
 
 class ConvTokens(nn.Module):

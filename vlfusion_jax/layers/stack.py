@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from vlfusion_jax.core import names
-from vlfusion_jax.layers.block import BlockSpec, FusionLayer
+from vlfusion_jax.layers.block import FusionLayer, Stage
 
 # What the backward pass finds in memory instead of computing it again.
 REMAT_POLICIES = {
@@ -17,19 +17,14 @@ REMAT_POLICIES = {
 
 
 class Stack(nn.Module):
-    """`length` layers of one kind.
+    """The layers of a stage.
 
     Attributes:
       scan: stack the parameters and scan over them: one compiled layer whatever the depth.
       remat: `none`, `full` (keep only the inputs of each layer) or `dots` (keep the products with parameters).
-      The other attributes are those of `FusionLayer`.
     """
 
-    spec: BlockSpec
-    streams: tuple[str, ...]
-    context: str
-    sublayers: tuple[str, ...]
-    length: int
+    stage: Stage
     scan: bool
     remat: str
     train: bool
@@ -42,19 +37,19 @@ class Stack(nn.Module):
         layer = FusionLayer
         if self.remat != "none":
             layer = nn.remat(layer, policy=REMAT_POLICIES[self.remat], prevent_cse=not self.scan)
-        settings = (self.spec, self.streams, self.context, self.sublayers, self.train, self.capture, self.dtype)
+        settings = (self.stage, self.train, self.capture, self.dtype)
         if self.scan:
             scanned = nn.scan(
                 layer,
                 variable_axes={"params": 0},
                 split_rngs={"params": True, names.DROPOUT: True},
                 in_axes=nn.broadcast,
-                length=self.length,
+                length=self.stage.layers,
                 metadata_params={nn.PARTITION_NAME: names.LAYERS},
             )
             return scanned(*settings, name="layers")(x, masks)
         captured = []
-        for i in range(self.length):
+        for i in range(self.stage.layers):
             x, extra = layer(*settings, name=f"layer_{i}")(x, masks)
             captured.append(extra)
         return x, jax.tree.map(lambda *layers: jnp.stack(layers), *captured)

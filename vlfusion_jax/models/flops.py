@@ -1,58 +1,201 @@
 """Analytic FLOPs of a model: products only, a multiply-add counts two."""
 
+from dataclasses import dataclass, replace
+
 from vlfusion_jax.core import names
-from vlfusion_jax.layers.block import CROSS, MLP
-from vlfusion_jax.models.spec import IMAGE_STREAM, JOINT, TEXT_STREAM, ModelSpec
+from vlfusion_jax.layers.block import CROSS, MLP, Stage
+from vlfusion_jax.layers.recurrent import GATES
+from vlfusion_jax.layers.regions import BOX_SIZE
+from vlfusion_jax.models.spec import (
+    IMAGE,
+    JOINT,
+    TEXT,
+    Bridge,
+    ClassHead,
+    Combine,
+    ContrastiveHead,
+    ImageInput,
+    Join,
+    ModelSpec,
+    Pool,
+    RegionHead,
+    RegionInput,
+    TextInput,
+    Transform,
+    WordHead,
+)  # fmt: skip
 
 
-def image_flops(spec: ModelSpec) -> int:
-    """FLOPs to turn one image into tokens."""
-    rows, columns = spec.image.grid
-    if spec.image.tokens == "patch":
-        return 2 * rows * columns * 3 * spec.image.patch**2 * spec.width
-    total, inputs, (height, width) = 0, 3, spec.image.size
-    for features in spec.image.channels:
+@dataclass(frozen=True)
+class _Stream:
+    """Tokens, their width, and among how many rows they are shared."""
+
+    tokens: int
+    width: int
+    share: int = 1
+
+
+def row_flops(spec: ModelSpec, text_tokens: int, head: str, predictions: int = 0, texts_per_image: int = 1) -> int:
+    """Forward FLOPs of one text with its image, padding included; see `part_flops`."""
+    return round(sum(part_flops(spec, text_tokens, (head,), predictions, texts_per_image).values()))
+
+
+def part_flops(
+    spec: ModelSpec,
+    text_tokens: int,
+    heads: tuple[str, ...],
+    predictions: int = 0,
+    texts_per_image: int = 1,
+    target_tokens: int = 0,
+) -> dict[str, float]:
+    """Forward FLOPs of one text with its image by part of the model, padding included.
+
+    Args:
+      spec: the model.
+      text_tokens: padded length of the text.
+      heads: that are applied.
+      predictions: masked positions a text, for a word head.
+      texts_per_image: texts among which an image's tokens are shared: what is computed once is divided by it.
+      target_tokens: padded length of the text to be generated.
+    """
+    parts: dict[str, float] = {}
+    streams: dict[str, _Stream] = {}
+    for each in spec.inputs:
+        if isinstance(each, TextInput):
+            streams[each.stream] = _Stream(text_tokens if each.stream == TEXT else target_tokens, each.width)
+        elif isinstance(each, ImageInput | RegionInput):
+            streams[each.stream] = _Stream(each.count, each.width, texts_per_image)
+            parts[each.stream] = _image_flops(each) / texts_per_image
+        else:
+            streams[each.stream] = _Stream(each.count, each.width)
+
+    for step in spec.steps:
+        if isinstance(step, Stage):
+            parts[step.name] = _stage_flops(step, streams)
+        elif isinstance(step, Join):
+            both = streams[TEXT], streams[IMAGE]
+            streams[JOINT] = _Stream(both[0].tokens + both[1].tokens, both[0].width)
+            streams[IMAGE] = replace(both[1], share=1)
+        elif isinstance(step, Transform):
+            x = streams[step.source]
+            streams[step.target] = replace(x, width=step.width or x.width)
+            if step.width:
+                parts[step.name] = parts.get(step.name, 0) + 2 * x.tokens * x.width * step.width / x.share
+        elif not isinstance(step, Bridge):
+            x, width = streams[step.stream], step.width
+            for _ in range(step.layers):
+                directions = 1 + step.bidirectional
+                gates = directions * 2 * x.tokens * GATES[step.cell] * width * (x.width + width) / x.share
+                parts[step.name] = parts.get(step.name, 0) + gates
+                x = replace(x, width=directions * width)
+            streams[step.stream] = x
+
+    if JOINT in streams:
+        streams |= {stream: replace(streams[stream], width=streams[JOINT].width) for stream in (TEXT, IMAGE)}
+    widths = [_pool_width(pool, streams) for pool in spec.pools]
+    if spec.pools:
+        parts["pools"] = sum(_pool_flops(pool, streams) for pool in spec.pools) + _combine_flops(spec.combine, widths)
+    for name in heads:
+        parts[names.HEAD + name] = _head_flops(spec, name, streams, widths, predictions)
+    return parts
+
+
+def _image_flops(spec: ImageInput | RegionInput) -> float:
+    """FLOPs to turn one image, or its regions, into tokens."""
+    if isinstance(spec, RegionInput):
+        return 2 * spec.count * spec.width * (spec.features + BOX_SIZE[spec.form])
+    rows, columns = spec.cells
+    if spec.tokens == "patch":
+        return 2 * rows * columns * 3 * spec.patch**2 * spec.width
+    total, inputs, (height, width) = 0, 3, spec.size
+    for features in spec.channels:
         height, width = -(-height // 2), -(-width // 2)
         total += 2 * height * width * 9 * inputs * features
         inputs = features
     return total + 2 * rows * columns * inputs * spec.width
 
 
-def _layer_flops(spec: ModelSpec, sublayer: str, tokens: int, keys: int, key_share: int) -> int:
-    if sublayer == MLP:
-        return 4 * tokens * spec.width * spec.block.mlp_width
-    # Query and output of the tokens, key and value of the keys; then scores and sums.
-    return 4 * (tokens + keys / key_share) * spec.width**2 + 4 * tokens * keys * spec.width
+def _attention_flops(queries: _Stream, keys: _Stream, inner: int) -> float:
+    """Of one row: query and output, key and value; then scores and sums."""
+    projections = 4 * queries.tokens * queries.width * inner / queries.share
+    projections += 4 * keys.tokens * keys.width * inner / keys.share
+    return projections + 4 * queries.tokens * keys.tokens * inner / queries.share
 
 
-def row_flops(spec: ModelSpec, text_tokens: int, head: str, predictions: int = 0, texts_per_image: int = 1) -> int:
-    """Forward FLOPs of one text with its image, padding included.
+def _stage_flops(stage: Stage, streams: dict[str, _Stream]) -> float:
+    """Of one row; what a stage mixes is no longer shared afterwards."""
+    updated = stage.streams + ((stage.bottleneck,) if stage.bottleneck else ())
+    share = min(streams[s].share for s in updated)
+    for s in updated:
+        streams[s] = replace(streams[s], share=share)
+    total = 0.0
+    for i, stream in enumerate(stage.streams):
+        x = streams[stream]
+        if stage.bottleneck:
+            x = replace(x, tokens=x.tokens + streams[stage.bottleneck].tokens)
+        block = stage.blocks[i if len(stage.blocks) > 1 else 0]
+        for kind in stage.sublayers:
+            if kind == MLP:
+                total += 4 * x.tokens * x.width * block.mlp_width / x.share
+            elif kind == CROSS:
+                others = stage.context or tuple(s for s in stage.streams if s != stream)
+                if stream not in stage.alone:
+                    inner = block.cross_width or x.width
+                    total += 4 * x.tokens * x.width * inner / x.share  # query and output, once
+                    total += sum(_keys_flops(x, streams[o], inner) for o in others)
+            else:
+                total += _attention_flops(x, x, x.width)
+    return stage.layers * total
 
-    Args:
-      spec: the model.
-      text_tokens: padded length of the text.
-      head: task whose head is applied.
-      predictions: masked positions a text, for the `mlm` head.
-      texts_per_image: texts among which an image's tokens are shared: what is computed once is divided by it.
-    """
-    grid = spec.image.grid[0] * spec.image.grid[1]
-    tokens = {TEXT_STREAM: text_tokens, IMAGE_STREAM: grid, JOINT: text_tokens + grid}
-    total = image_flops(spec) // texts_per_image
-    for i, stage in enumerate(spec.stages):
-        shared = texts_per_image if all(s.image_once for s in spec.stages[: i + 1]) else 1
-        for stream in stage.streams:
-            share = shared if stream == IMAGE_STREAM else 1
-            for sublayer in stage.sublayers:
-                keys, key_share = tokens[stream], 1
-                if sublayer == CROSS:
-                    other = stage.context or stage.streams[1 - stage.streams.index(stream)]
-                    keys, key_share = tokens[other], shared if stage.context else 1
-                total += stage.layers * _layer_flops(spec, sublayer, tokens[stream], keys, key_share) // share
-    total += 2 * spec.width**2
-    if head == names.MLM:
-        total += predictions * 2 * (spec.width**2 + spec.width * spec.padded_vocab)
-    elif head == names.VQA:
-        total += 2 * spec.answer_hidden * (spec.width + spec.padded_answers)
-    elif head == names.ITM:
-        total += 4 * spec.width
+
+def _keys_flops(queries: _Stream, keys: _Stream, inner: int) -> float:
+    share = keys.share if keys.share > queries.share else queries.share
+    return 4 * keys.tokens * keys.width * inner / share + 4 * queries.tokens * keys.tokens * inner / queries.share
+
+
+def _pool_width(pool: Pool, streams: dict[str, _Stream]) -> int:
+    return pool.width or streams[pool.stream].width
+
+
+def _pool_flops(pool: Pool, streams: dict[str, _Stream]) -> float:
+    x = streams[pool.stream]
+    total = 2 * x.width * pool.width
+    if pool.how == "map":
+        total += _attention_flops(replace(x, tokens=1), x, x.width) + 4 * x.width * pool.mlp_width
     return total
+
+
+def _combine_flops(combine: Combine, widths: list[int]) -> float:
+    if combine.how == "attention":
+        return sum(2 * width * (width + 1) for width in widths)
+    if combine.how == "gated":
+        return sum(2 * combine.width * (width + sum(widths)) for width in widths)
+    return sum(2 * combine.width * combine.factors * width for width in widths) if combine.how == "bilinear" else 0
+
+
+def _fused_width(combine: Combine, widths: list[int]) -> int:
+    return combine.width or (sum(widths) if combine.how == "concat" else widths[0])
+
+
+def _head_flops(spec: ModelSpec, name: str, streams: dict[str, _Stream], widths: list[int], predictions: int) -> float:
+    head = spec.head(name)
+    if isinstance(head, WordHead):
+        source = spec.input(TEXT if head.stream == spec.text else head.stream)
+        tokens = streams[head.stream].tokens if head.everywhere else predictions
+        width = streams[head.stream].width
+        return tokens * 2 * (width**2 + width * source.padded_vocab)
+    if isinstance(head, ContrastiveHead):
+        return sum(_pool_flops(pool, streams) for _, pool in head.vectors)
+    if isinstance(head, RegionHead):
+        x = streams[spec.image]
+        return 2 * x.tokens * x.width * (x.width + sum(size for _, size in head.outputs))
+    assert isinstance(head, ClassHead)
+    if head.read == "last_word":
+        inputs = [streams[spec.text].width]
+    elif spec.combine.how == "late":
+        inputs = widths
+    else:
+        inputs = [_fused_width(spec.combine, widths)]
+    if not head.hidden:
+        return sum(2 * width * head.padded for width in inputs)
+    return sum(2 * head.hidden * (width + head.padded / head.rows) for width in inputs)

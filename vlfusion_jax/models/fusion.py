@@ -1,4 +1,4 @@
-"""The fusion engine: one module that every single-stream and two-stream model is a specification of."""
+"""The fusion engine: one module that every family is a specification of."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,18 +8,38 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from vlfusion_jax.core import names
-from vlfusion_jax.layers.embeddings import ConvTokens, ImagePositions, PatchTokens, Table, TextEmbedding
-from vlfusion_jax.layers.norm import LayerNorm
+from vlfusion_jax.layers.block import Stage
+from vlfusion_jax.layers.embeddings import Table
+from vlfusion_jax.layers.recurrent import RecurrentStack
 from vlfusion_jax.layers.stack import Stack
-from vlfusion_jax.models.heads import AnswerHead, ItmHead, MlmHead, Pooler
+from vlfusion_jax.models.heads import ClassLogits, Contrast, LateLogits, RegionLogits, WordLogits
+from vlfusion_jax.models.inputs import ImageTokens, LearnedTokens, Regions, TextTokens
 from vlfusion_jax.models.output import FusionOutput
-from vlfusion_jax.models.spec import IMAGE_STREAM, JOINT, TEXT_STREAM, ModelSpec
-from vlfusion_jax.ops.masks import normalise_pixels
+from vlfusion_jax.models.pooling import Combined, Pooled, pool_tokens
+from vlfusion_jax.models.spec import (
+    IMAGE,
+    JOINT,
+    TEXT,
+    Bridge,
+    ClassHead,
+    ContrastiveHead,
+    ImageInput,
+    Join,
+    ModelSpec,
+    RegionHead,
+    RegionInput,
+    TextInput,
+    Transform,
+    WordHead,
+)  # fmt: skip
+from vlfusion_jax.models.steps import Bridged, Transformed, repeat_rows
 from vlfusion_jax.parallel.strategy import constrain
+
+Streams = dict[str, jax.Array]
 
 
 class FusionModel(nn.Module):
-    """Text and image tokens through the stages of `spec`, then the heads.
+    """The inputs of `spec` as streams, its steps on them, then pools and heads.
 
     Deterministic in token order: text, then image tokens in raster order. Padding and the other rows of the batch
     never change a valid output.
@@ -30,100 +50,131 @@ class FusionModel(nn.Module):
 
     @nn.compact
     def __call__(
-        self, inputs: Mapping[str, jax.Array], heads: tuple[str, ...], train: bool = False, capture: bool = False
+        self, inputs: Mapping[str, jax.Array], heads: tuple[str, ...] = (), train: bool = False, capture: bool = False
     ) -> FusionOutput:
         """Runs the model on one view of a batch.
 
         Args:
-          inputs: `image` [images, H, W, 3] uint8 (or float in [0, 1]), `image_mask` [images, H, W], `text` and
-            `text_mask` [rows, tokens] int32, and for the `mlm` head `positions` [rows, p] int32. `rows` is a multiple
-            of `images`; rows i*k … i*k+k-1 read image i, which is encoded once.
-          heads: of `mlm`, `itm`, `vqa`.
+          inputs: what the inputs of `spec` read: `image` [images, H, W, 3] uint8 (or float in [0, 1]) and `image_mask`
+            [images, H, W], or `regions` [images, r, features], `boxes` [images, r, 4] and `region_mask` [images, r];
+            `text` and `text_mask` [rows, tokens] int32; `target` and `target_mask` alike; for a word head `positions`
+            [rows, p] int32. `rows` is a multiple of `images`; rows i*k … i*k+k-1 read image i, which is encoded once.
+          heads: names of the heads to apply.
           train: apply dropout, from the `dropout` rng.
           capture: also return hidden states and attention weights.
         """
-        words = Table(self.spec.padded_vocab, self.spec.width, names.VOCAB, self.dtype, name="words")()
-        streams, masks = self._embed(inputs, words, train)
-        rows = inputs[names.TEXT].shape[0]
-        hidden, attention = [], []
-        for i, stage in enumerate(self.spec.stages):
-            if not stage.image_once:
-                streams, masks = _one_image_per_row(streams, masks, rows)
-            if stage.streams == (JOINT,) and JOINT not in streams:
-                streams = {JOINT: jnp.concatenate([streams[TEXT_STREAM], streams[IMAGE_STREAM]], axis=1)}
-                masks = masks | {JOINT: jnp.concatenate([masks[TEXT_STREAM], masks[IMAGE_STREAM]], axis=1)}
-            stack = Stack(
-                self.spec.block, stage.streams, stage.context, stage.sublayers, stage.layers, self.spec.scan,
-                self.spec.remat, train, capture, self.dtype, name=f"stage_{i}",
-            )  # fmt: skip
-            present = stage.streams + ((stage.context,) if stage.context else ())
-            updated, captured = stack({s: streams[s] for s in present}, {s: masks[s] for s in present})
-            streams = streams | updated
-            hidden.append(captured.get("hidden", {}))
-            attention.append(captured.get("attention", {}))
+        spec = self.spec
+        streams, masks, sources = self._embed(inputs, train)
+        embedded = dict(streams) if capture else {}
+        hidden, attention, made = {}, {}, {}
+        for step in spec.steps:
+            if isinstance(step, Stage):
+                captured = self._stage(step, streams, masks, train, capture)
+                hidden[step.name], attention[step.name] = captured.get("hidden", {}), captured.get("attention", {})
+            elif isinstance(step, Join):
+                rows = max(len(streams[s]) for s in (TEXT, IMAGE))
+                repeat_rows(streams, masks, (TEXT, IMAGE), rows)
+                streams[JOINT] = jnp.concatenate([streams[TEXT], streams[IMAGE]], axis=1)
+                masks[JOINT] = jnp.concatenate([masks[TEXT], masks[IMAGE]], axis=1)
+            elif isinstance(step, Transform):
+                if step.name not in made:
+                    made[step.name] = Transformed(step, self.dtype, name=step.name)
+                streams[step.target] = made[step.name](streams[step.source], sources.get("modality"))
+                masks[step.target] = masks[step.source]
+            elif isinstance(step, Bridge):
+                repeat_rows(streams, masks, (step.source,), len(streams[step.target]))
+                bridge = Bridged(step, self.dtype, name=step.name)
+                streams[step.target] = bridge(streams[step.source], streams[step.target])
+            else:
+                recurrent = RecurrentStack(
+                    step.cell, step.width, step.layers, step.bidirectional, self.dtype, name=step.name
+                )
+                streams[step.stream] = recurrent(streams[step.stream], masks[step.stream])
 
-        if self.spec.block.norm == "pre":
-            streams = {
-                s: LayerNorm(self.spec.block.norm_epsilon, self.dtype, name=f"{s}_norm")(x) for s, x in streams.items()
-            }
         if JOINT in streams:
-            length = inputs[names.TEXT].shape[1]
-            streams = {TEXT_STREAM: streams[JOINT][:, :length], IMAGE_STREAM: streams[JOINT][:, length:]}
-        text, image = streams[TEXT_STREAM], streams[IMAGE_STREAM]
-        pooled = Pooler(self.spec.width, self.dtype, name="pooler")(text)
+            length = streams[TEXT].shape[1]
+            streams |= {TEXT: streams[JOINT][:, :length], IMAGE: streams[JOINT][:, length:]}
+        pooled = self._pool(streams, masks)
         return FusionOutput(
-            text=text,
-            image=image,
-            text_mask=masks[TEXT_STREAM],
-            image_mask=masks[IMAGE_STREAM],
+            text=streams.get(spec.text),
+            image=streams.get(spec.image),
+            text_mask=masks.get(spec.text),
+            image_mask=masks.get(spec.image),
             pooled=pooled,
-            logits=self._logits(heads, inputs, words, text, pooled),
-            hidden=tuple(hidden) if capture else (),
-            attention=tuple(attention) if capture else (),
+            logits={name: self._head(name, inputs, streams, masks, sources, pooled) for name in heads},
+            streams={name: x for name, x in streams.items() if name not in (spec.text, spec.image, JOINT)},
+            embedded=embedded,
+            hidden=hidden if capture else {},
+            attention=attention if capture else {},
         )
 
-    def _embed(self, inputs: Mapping[str, jax.Array], words: jax.Array, train: bool) -> tuple[dict, dict]:
-        """Tokens and masks of both streams; as many image rows as there are images."""
-        spec, epsilon = self.spec, self.spec.block.norm_epsilon
-        dropout = nn.Dropout(spec.block.dropout, deterministic=not train)
-        types = Table(2, spec.width, names.TYPES, self.dtype, name="modality")()
-        text = TextEmbedding(spec.text_length, epsilon, self.dtype, name="text")(inputs[names.TEXT], words)
-        pixels = normalise_pixels(inputs[names.IMAGE], inputs[names.IMAGE_MASK], self.dtype)
-        if spec.image.tokens == "patch":
-            tokens = PatchTokens(spec.image.patch, spec.width, self.dtype, name="image")
-        else:
-            tokens = ConvTokens(spec.image.channels, spec.width, self.dtype, name="image")
-        image, image_mask = tokens(pixels, inputs[names.IMAGE_MASK])
-        image = image + ImagePositions(spec.image.grid, spec.width, self.dtype, name="image_grid")()
-        image = LayerNorm(epsilon, self.dtype, name="image_norm_in")(image)
-        streams = {TEXT_STREAM: dropout(text + types[0]), IMAGE_STREAM: dropout(image + types[1])}
-        streams = {s: constrain(x, names.BATCH, names.SEQUENCE, names.EMBED_ACTIVATION) for s, x in streams.items()}
-        return streams, {TEXT_STREAM: inputs[names.TEXT_MASK], IMAGE_STREAM: image_mask.astype(jnp.int32)}
+    def _embed(self, inputs: Mapping[str, jax.Array], train: bool) -> tuple[Streams, Streams, dict[str, Any]]:
+        """Streams, their masks, and what later parts read of the inputs: text modules, the modality table."""
+        streams, masks, sources = {}, {}, {}
+        if self.spec.modalities:
+            width = self.spec.modality_width
+            sources["modality"] = Table(self.spec.modalities, width, names.TYPES, self.dtype, name="modality")()
+        modality = sources.get("modality")
+        for spec in self.spec.inputs:
+            if isinstance(spec, TextInput):
+                module = sources[spec.stream] = TextTokens(spec, train, self.dtype, name=spec.stream)
+                x, mask = module(inputs, modality)
+            elif isinstance(spec, ImageInput):
+                x, mask = ImageTokens(spec, train, self.dtype, name=spec.stream)(inputs, modality)
+            elif isinstance(spec, RegionInput):
+                text_type = sources[TEXT].type_row(1) if spec.form == "uniter" else None
+                x, mask = Regions(spec, train, self.dtype, name=spec.stream)(inputs, text_type)
+            else:
+                x, mask = LearnedTokens(spec, self.dtype, name=spec.stream)()
+            streams[spec.stream] = constrain(x, names.BATCH, names.SEQUENCE, names.EMBED_ACTIVATION)
+            masks[spec.stream] = mask
+        return streams, masks, sources
 
-    def _logits(
-        self, heads: tuple[str, ...], inputs: Mapping, words: jax.Array, text: jax.Array, pooled: jax.Array
-    ) -> dict[str, jax.Array]:
-        spec, block = self.spec, self.spec.block
-        logits = {}
-        if names.MLM in heads:
-            head = MlmHead(spec.vocab, block.activation, block.norm_epsilon, self.dtype, name=names.HEAD + names.MLM)
-            logits[names.MLM] = head(text, inputs[names.MLM_POSITIONS], words)
-        if names.ITM in heads:
-            logits[names.ITM] = ItmHead(self.dtype, name=names.HEAD + names.ITM)(pooled)
-        if names.VQA in heads:
-            head = AnswerHead(
-                spec.answers, spec.padded_answers, spec.answer_hidden, block.activation, block.norm_epsilon,
-                self.dtype, name=names.HEAD + names.VQA,
-            )  # fmt: skip
-            logits[names.VQA] = head(pooled)
-        return logits
+    def _stage(self, stage: Stage, streams: Streams, masks: Streams, train: bool, capture: bool) -> dict:
+        """Runs a stage on the streams, in place; returns what was captured."""
+        updated = stage.streams + ((stage.bottleneck,) if stage.bottleneck else ())
+        present = tuple(dict.fromkeys(updated + stage.context))
+        repeat_rows(streams, masks, updated, max(len(streams[s]) for s in present))
+        if len(stage.context) > 1:
+            repeat_rows(streams, masks, stage.context, len(streams[updated[0]]))
+        stack = Stack(stage, self.spec.scan, self.spec.remat, train, capture, self.dtype, name=stage.name)
+        new, captured = stack({s: streams[s] for s in present}, {s: masks[s] for s in present})
+        streams.update(new)
+        return captured
 
+    def _pool(self, streams: Streams, masks: Streams) -> jax.Array | tuple[jax.Array, ...] | None:
+        vectors = [
+            Pooled(pool, self.dtype, name=f"{pool.stream}_pooler")(streams[pool.stream], masks[pool.stream])
+            for pool in self.spec.pools
+        ]
+        if not vectors:
+            return None
+        rows = max(map(len, vectors))
+        vectors = [jnp.repeat(x, rows // len(x), axis=0) if len(x) < rows else x for x in vectors]
+        if self.spec.combine.how == "late":
+            return tuple(vectors)
+        return Combined(self.spec.combine, self.dtype, name="combine")(vectors)
 
-def _one_image_per_row(streams: dict, masks: dict, rows: int) -> tuple[dict, dict]:
-    """Repeats the image tokens for the texts that share an image."""
-    if IMAGE_STREAM not in streams or streams[IMAGE_STREAM].shape[0] == rows:
-        return streams, masks
-    per_image = rows // streams[IMAGE_STREAM].shape[0]
-    repeat = {IMAGE_STREAM: jnp.repeat(streams[IMAGE_STREAM], per_image, axis=0)}
-    repeat_mask = {IMAGE_STREAM: jnp.repeat(masks[IMAGE_STREAM], per_image, axis=0)}
-    return streams | repeat, masks | repeat_mask
+    def _head(
+        self, name: str, inputs: Mapping, streams: Streams, masks: Streams, sources: dict[str, Any], pooled: Any
+    ) -> jax.Array | dict[str, jax.Array]:
+        spec, module_name = self.spec.head(name), names.HEAD + name
+        if isinstance(spec, WordHead):
+            source = self.spec.input(TEXT if spec.stream == self.spec.text else spec.stream)
+            positions = None if spec.everywhere else inputs[names.MLM_POSITIONS]
+            module = WordLogits(spec, source.vocab, self.dtype, name=module_name)
+            return module(streams[spec.stream], positions, sources[source.stream].word_table())
+        if isinstance(spec, RegionHead):
+            return RegionLogits(spec, self.dtype, name=module_name)(streams[self.spec.image])
+        if isinstance(spec, ContrastiveHead):
+            return Contrast(spec, self.dtype, name=module_name)(streams, masks)
+        assert isinstance(spec, ClassHead)
+        if spec.read == "last_word":
+            mask = masks[self.spec.text]
+            before_last = mask * (jnp.cumsum(mask, 1) < mask.sum(1, keepdims=True))
+            return ClassLogits(spec, self.dtype, name=module_name)(
+                pool_tokens(streams[self.spec.text], before_last, "last")
+            )
+        if self.spec.combine.how == "late":
+            return LateLogits(spec, self.dtype, name=module_name)(pooled)
+        return ClassLogits(spec, self.dtype, name=module_name)(pooled)

@@ -1,5 +1,6 @@
-"""Prediction heads on fused tokens."""
+"""Prediction heads on fused tokens and vectors."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -8,85 +9,118 @@ from flax import linen as nn
 
 from vlfusion_jax.core import names
 from vlfusion_jax.core.partitioned import with_axes
+from vlfusion_jax.layers.embeddings import Table
 from vlfusion_jax.layers.norm import LayerNorm
 from vlfusion_jax.layers.projection import Projection
+from vlfusion_jax.models.pooling import Pooled
+from vlfusion_jax.models.spec import ClassHead, ContrastiveHead, RegionHead, WordHead
 from vlfusion_jax.ops.activations import ACTIVATIONS
 from vlfusion_jax.ops.attention import MASKED_SCORE
 
 
-class Pooler(nn.Module):
-    """tanh of a projection of the first token (BERT, Devlin et al. 2019)."""
+class WordLogits(nn.Module):
+    """Word logits: projection, activation, norm, and the word table transposed (BERT, Devlin et al. 2019).
 
-    width: int
-    dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(self, tokens_btd: jax.Array) -> jax.Array:
-        return jnp.tanh(_square(self.width, self.dtype, "projection")(tokens_btd[:, 0]))
-
-
-class MlmHead(nn.Module):
-    """Word logits at given positions: projection, activation, norm, and the word table transposed (BERT).
-
-    Only the masked positions are projected, so that [rows, tokens, vocab] never exists.
+    Where positions are given only they are projected, so that [rows, tokens, vocab] never exists.
     """
 
+    spec: WordHead
     vocab: int
-    activation: str
-    epsilon: float
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, text_btd: jax.Array, positions_bp: jax.Array, words_vd: jax.Array) -> jax.Array:
-        """[rows, tokens, width], [rows, p] and [padded vocab, width] → [rows, p, padded vocab] f32."""
-        width = text_btd.shape[-1]
-        x = jnp.take_along_axis(text_btd, positions_bp[..., None], axis=1)
-        x = Projection(
-            "bpd,de->bpe", (width, width), (names.PIXELS, names.EMBED), (width,), (names.EMBED,),
-            dtype=self.dtype, name="transform",
-        )(x)  # fmt: skip
-        x = LayerNorm(self.epsilon, self.dtype, name="norm")(ACTIVATIONS[self.activation](x))
-        logits = jnp.einsum("bpd,vd->bpv", x, words_vd.astype(self.dtype), preferred_element_type=jnp.float32)
+    def __call__(self, text_btd: jax.Array, positions_bp: jax.Array | None, words_vd: jax.Array) -> jax.Array:
+        """[rows, tokens, width], [rows, p] and [padded vocab, width] → [rows, p or tokens, padded vocab] f32."""
+        x = text_btd if positions_bp is None else jnp.take_along_axis(text_btd, positions_bp[..., None], axis=1)
+        x = _transform(x, self.spec.activation, self.spec.epsilon, self.dtype)
+        table = words_vd
+        if not self.spec.tied:
+            table = Table(*words_vd.shape, names.VOCAB, self.dtype, name="words")()
+        logits = jnp.einsum("bpd,vd->bpv", x, table.astype(self.dtype), preferred_element_type=jnp.float32)
         init = with_axes(nn.initializers.zeros_init(), names.VOCAB_BIAS)
         bias = self.param("bias", init, (words_vd.shape[0],), jnp.float32)
         return mask_classes(logits + bias, self.vocab)
 
 
-class ItmHead(nn.Module):
-    """Two logits from the pooled vector: does the text belong to the image? (index 1 = yes)."""
+class ClassLogits(nn.Module):
+    """A `ClassHead`: [rows, width] → [rows, padded classes] f32, one for every `spec.rows` rows."""
 
+    spec: ClassHead
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, pooled_bd: jax.Array) -> jax.Array:
-        return Projection(
-            "bd,dc->bc", (pooled_bd.shape[-1], 2), (names.EMBED, names.TYPES), (2,), (names.TYPES,),
-            dtype=self.dtype, name="projection",
-        )(pooled_bd).astype(jnp.float32)  # fmt: skip
-
-
-class AnswerHead(nn.Module):
-    """Answer logits from the pooled vector: projection, norm, activation, projection (ViLT, Kim et al. 2021)."""
-
-    answers: int
-    padded: int
-    hidden: int
-    activation: str
-    epsilon: float
-    dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(self, pooled_bd: jax.Array) -> jax.Array:
-        x = Projection(
-            "bd,df->bf", (pooled_bd.shape[-1], self.hidden), (names.EMBED, names.MLP), (self.hidden,),
-            (names.MLP_BIAS,), dtype=self.dtype, name="expand",
-        )(pooled_bd)  # fmt: skip
-        x = ACTIVATIONS[self.activation](LayerNorm(self.epsilon, self.dtype, names.MLP_BIAS, name="norm")(x))
+    def __call__(self, vector_bd: jax.Array) -> jax.Array:
+        spec = self.spec
+        x = vector_bd.reshape(-1, spec.rows * vector_bd.shape[-1])
+        if spec.hidden:
+            x = Projection(
+                "bd,df->bf", (x.shape[-1], spec.hidden), (names.EMBED, names.MLP), (spec.hidden,),
+                (names.MLP_BIAS,), dtype=self.dtype, name="expand",
+            )(x)  # fmt: skip
+            norm = LayerNorm(spec.epsilon, self.dtype, names.MLP_BIAS, name="norm")
+            activation = ACTIVATIONS[spec.activation]
+            x = activation(norm(x)) if spec.norm_first else norm(activation(x))
+        axis = names.ANSWERS if spec.pad else names.TYPES
         logits = Projection(
-            "bf,fa->ba", (self.hidden, self.padded), (names.EMBED, names.ANSWERS), (self.padded,), (names.ANSWERS,),
-            dtype=self.dtype, name="answers",
+            "bf,fa->ba", (x.shape[-1], spec.padded), (names.EMBED, axis), (spec.padded,), (axis,),
+            dtype=self.dtype, name="classes",
         )(x)  # fmt: skip
-        return mask_classes(logits.astype(jnp.float32), self.answers)
+        return mask_classes(logits.astype(jnp.float32), spec.classes)
+
+
+class RegionLogits(nn.Module):
+    """A `RegionHead`: [images, tokens, width] → {name: [images, tokens, size]} f32."""
+
+    spec: RegionHead
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, image_btd: jax.Array) -> dict[str, jax.Array]:
+        x = _transform(image_btd, self.spec.activation, self.spec.epsilon, self.dtype)
+        return {
+            name: Projection(
+                "btd,dc->btc", (x.shape[-1], size), (names.EMBED, names.PIXELS), (size,), (names.PIXELS,),
+                dtype=self.dtype, name=name,
+            )(x).astype(jnp.float32)
+            for name, size in self.spec.outputs
+        }  # fmt: skip
+
+
+class Contrast(nn.Module):
+    """A `ContrastiveHead`: unit vectors by name, and `logits` [texts, images] f32."""
+
+    spec: ContrastiveHead
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, streams: dict[str, jax.Array], masks: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        vectors = {}
+        for name, pool in self.spec.vectors:
+            vector = Pooled(pool, self.dtype, name=name)(streams[pool.stream], masks[pool.stream]).astype(jnp.float32)
+            vectors[name] = vector / jnp.linalg.norm(vector, axis=-1, keepdims=True)
+        logits = vectors[names.TEXT] @ vectors[names.IMAGE].T
+        if self.spec.scale is not None:
+            logits = logits * jnp.exp(self._scalar("log_scale", self.spec.scale))
+        if self.spec.bias is not None:
+            logits = logits + self._scalar("bias", self.spec.bias)
+        return vectors | {"logits": logits}
+
+    def _scalar(self, name: str, value: float) -> jax.Array:
+        return self.param(name, with_axes(nn.initializers.constant(value)), (), jnp.float32)
+
+
+class LateLogits(nn.Module):
+    """Late fusion: a head for each vector, y = Σ w_i y_i with w = softmax of learned numbers."""
+
+    spec: ClassHead
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, vectors: Sequence[jax.Array]) -> jax.Array:
+        init = with_axes(nn.initializers.zeros_init(), names.TYPES)
+        weights = jax.nn.softmax(self.param("weights", init, (len(vectors),), jnp.float32))
+        each = [ClassLogits(self.spec, self.dtype, name=f"vector_{i}")(x) for i, x in enumerate(vectors)]
+        return sum(weight * logits for weight, logits in zip(weights, each, strict=True))
 
 
 def mask_classes(logits: jax.Array, classes: int) -> jax.Array:
@@ -96,7 +130,11 @@ def mask_classes(logits: jax.Array, classes: int) -> jax.Array:
     return jnp.where(jnp.arange(logits.shape[-1]) < classes, logits, MASKED_SCORE)
 
 
-def _square(width: int, dtype: Any, name: str) -> Projection:
-    return Projection(
-        "bd,de->be", (width, width), (names.PIXELS, names.EMBED), (width,), (names.EMBED,), dtype=dtype, name=name
-    )
+def _transform(x: jax.Array, activation: str, epsilon: float, dtype: Any) -> jax.Array:
+    """Projection, activation and norm of tokens; called in the compact method of a head."""
+    width = x.shape[-1]
+    x = Projection(
+        "bpd,de->bpe", (width, width), (names.PIXELS, names.EMBED), (width,), (names.EMBED,),
+        dtype=dtype, name="transform",
+    )(x)  # fmt: skip
+    return LayerNorm(epsilon, dtype, name="norm")(ACTIVATIONS[activation](x))

@@ -9,22 +9,28 @@ class FusionOutput:
     """Tokens, masks, predictions, and on request everything in between.
 
     Attributes:
-      text: [rows, text tokens, width], the fused text tokens.
-      image: [rows, image tokens, width], the image tokens in raster order; [images, …] where no layer mixes text into
-        them.
+      text: [rows, text tokens, width], the fused text tokens; None for a model without text input.
+      image: [rows, image tokens, width], the image tokens in raster order, behind the class token where there is one;
+        [images, …] where no layer mixes text into them.
       text_mask, image_mask: 1 where the token is real.
-      pooled: [rows, width], tanh of a projection of the first text token.
-      logits: predictions of the heads asked for, by name: `mlm` [rows, positions, vocab], `itm` [rows, 2] (1 = match),
-        `vqa` [rows, answers]; f32. Tables are padded; padded classes are masked by a large negative number.
-      hidden: per stage {stream: [layers, rows, tokens, width]}; empty unless captured.
-      attention: per stage {sub-layer: [layers, rows, heads, queries, keys]} in f32; empty unless captured.
+      pooled: [rows, width], what class heads read; None for a model that pools nothing, a tuple under late fusion.
+      logits: predictions of the heads asked for, by name: word logits [rows, positions, vocab], class logits
+        [rows, classes], {name: [images, tokens, size]} of regions; f32. Tables are padded; padded classes are masked
+        by a large negative number. A contrastive head gives unit vectors {name: [rows, width]} and `logits`
+        [texts, images].
+      streams: the other streams as they are in the end, by name.
+      embedded: {stream: [rows, tokens, width]} before the first step; empty unless captured.
+      hidden: {stage: {stream: [layers, rows, tokens, width]}}; empty unless captured.
+      attention: {stage: {sub-layer: [layers, rows, heads, queries, keys]}} in f32; empty unless captured.
     """
 
-    text: jax.Array
-    image: jax.Array
-    text_mask: jax.Array
-    image_mask: jax.Array
-    pooled: jax.Array
-    logits: dict[str, jax.Array]
-    hidden: tuple = ()
-    attention: tuple = ()
+    text: jax.Array | None
+    image: jax.Array | None
+    text_mask: jax.Array | None
+    image_mask: jax.Array | None
+    pooled: jax.Array | tuple[jax.Array, ...] | None
+    logits: dict
+    streams: dict
+    embedded: dict
+    hidden: dict
+    attention: dict

@@ -1,67 +1,339 @@
-"""What a fusion model is, as frozen data."""
+"""What a fusion model is, as frozen data: inputs that become streams of tokens, steps on the streams, pools, heads.
+
+Every family of `models.families` is a value of `ModelSpec`; `models.fusion.FusionModel` runs it.
+"""
 
 from dataclasses import dataclass
-from typing import Any
 
-from vlfusion_jax.core import names
 from vlfusion_jax.core.arithmetic import round_up
-from vlfusion_jax.layers.block import CROSS, MLP, SELF, BlockSpec
+from vlfusion_jax.layers.block import Stage
 
-JOINT = "joint"
-TEXT_STREAM = "text"
-IMAGE_STREAM = "image"
+# Names of streams that outputs and heads know; a family may have others, such as learned tokens.
+TEXT = "text"
+IMAGE = "image"
+JOINT = "joint"  # text and image tokens in one sequence
+TARGET = "target"  # text that is generated
 
 # Vocabularies and answer sets are padded to a multiple of this: it divides over any usual mesh, and fills TPU lanes.
 TABLE_MULTIPLE = 128
 
 
 @dataclass(frozen=True)
-class Stage:
-    """Equal layers on the same streams.
+class TextInput:
+    """Word pieces that become a stream: word + position (+ type), normalised, + modality.
 
     Attributes:
-      streams: `("joint",)` for text and image tokens in one sequence, else one or both of `text` and `image`.
-      sublayers: of `self`, `cross`, `mlp`, in order.
-      layers: how many.
-      context: a stream that they read and leave as it is, or empty.
+      stream: `text`, read from the batch's `text`, or `target`, read from `target`.
+      vocab: number of word pieces.
+      width: of the tokens.
+      length: rows of the position table, the longest text plus `position_offset`.
+      types: rows of the token-type table; 0 = none.
+      position_offset: position of the first token (RoBERTa: 2).
+      epsilon: of the layer norm after the sum; None = no norm.
+      modality: row of the modality table that is added to all tokens; None = none.
+      dropout: after the norm.
     """
 
-    streams: tuple[str, ...]
-    sublayers: tuple[str, ...]
-    layers: int
-    context: str = ""
+    stream: str
+    vocab: int
+    width: int
+    length: int
+    types: int = 0
+    position_offset: int = 0
+    epsilon: float | None = 1e-12
+    modality: int | None = None
+    dropout: float = 0.0
 
     @property
-    def image_once(self) -> bool:
-        """Whether the texts of an image can share its tokens: nothing here writes text into them."""
-        return self.streams == (IMAGE_STREAM,) or self.streams == (TEXT_STREAM,)
+    def padded_vocab(self) -> int:
+        return round_up(self.vocab, TABLE_MULTIPLE)
 
 
 @dataclass(frozen=True)
-class ImageSpec:
-    """How pixels become tokens: `patch` (linear patches) or `conv` (a stack of strided convolutions).
+class ImageInput:
+    """Pixels that become a stream of tokens in raster order, behind a class token where there is one.
 
     Attributes:
-      tokens: `patch` or `conv`.
+      tokens: `patch` (linear patches), `conv` (a small stack of strided convolutions), or a convolutional tower whose
+        grid is projected: `resnet50`, `resnet101`, `resnet152`, `vgg16`.
       size: height and width of the canvas, in pixels.
+      width: of the tokens.
       patch: side of a patch.
-      channels: features of each convolution, which halves the resolution.
+      patch_bias: whether patches are projected with a bias.
+      channels: `conv`: features of each convolution, which halves the resolution.
+      cls: a learned token before the others.
+      positions: `sincos` (learned, from sines and cosines), `learned`, `interpolated` (a learned grid, stretched over
+        the valid part of each image, of which the valid patches come first), `none`.
+      grid: rows and columns of the `interpolated` table.
+      max_tokens: `interpolated`: patches kept of an image; a training step draws them, else they are evenly spread.
+      epsilon: of the layer norm over the sum; None = no norm.
+      modality: as in `TextInput`.
+      dropout: after the norm.
+      mean, std: of the pixels' channels, in [0, 1].
+      stream: `image`.
     """
 
     tokens: str
     size: tuple[int, int]
-    patch: int
-    channels: tuple[int, ...]
+    width: int
+    patch: int = 0
+    patch_bias: bool = True
+    channels: tuple[int, ...] = ()
+    cls: bool = False
+    positions: str = "learned"
+    grid: tuple[int, int] = (0, 0)
+    max_tokens: int = 0
+    epsilon: float | None = None
+    modality: int | None = None
+    dropout: float = 0.0
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    stream: str = IMAGE
 
     @property
-    def grid(self) -> tuple[int, int]:
-        """Rows and columns of image tokens."""
+    def cells(self) -> tuple[int, int]:
+        """Rows and columns of the canvas at the resolution of the tokens."""
         if self.tokens == "patch":
             return self.size[0] // self.patch, self.size[1] // self.patch
+        halvings = len(self.channels) if self.tokens == "conv" else 5
         rows, columns = self.size
-        for _ in self.channels:
-            rows, columns = -(-rows // 2), -(-columns // 2)
+        for _ in range(halvings):
+            # VGG pools without padding, the others round up.
+            rows, columns = (rows // 2, columns // 2) if self.tokens == "vgg16" else (-(-rows // 2), -(-columns // 2))
         return rows, columns
+
+    @property
+    def count(self) -> int:
+        """Tokens of an image, padding and class token included."""
+        cells = self.cells[0] * self.cells[1]
+        return (min(cells, self.max_tokens) if self.max_tokens else cells) + self.cls
+
+
+@dataclass(frozen=True)
+class RegionInput:
+    """Regions of an image, each a vector and a box, that become a stream.
+
+    Attributes:
+      form: how vector f and box b are combined. `lxmert`: (LN(Wf) + LN(Vb)) / 2, b = 4 coordinates; `uniter`:
+        LN(LN(Wf) + LN(Vb) + type 1 of the text's table), b = 7 numbers; `vilbert`: LN(Wf + Vb), b = 5 numbers;
+        `visualbert`: Wf + position 0 + type 1, b unused.
+      features: size of a region's vector.
+      width: of the tokens.
+      count: regions of an image, padding included.
+      epsilon: of the layer norms.
+      types, length: `visualbert`: rows of the visual type and position tables.
+      patch: side of a square patch: the regions are then the patches of the batch's image, a vector being a patch's
+        pixels; 0 = regions are given in the batch.
+      size: with `patch`, height and width of the canvas, in pixels.
+      dropout: after the sum.
+      stream: `image`.
+    """
+
+    form: str
+    features: int
+    width: int
+    count: int
+    epsilon: float = 1e-12
+    types: int = 0
+    length: int = 0
+    patch: int = 0
+    size: tuple[int, int] = (0, 0)
+    dropout: float = 0.0
+    stream: str = IMAGE
+
+
+@dataclass(frozen=True)
+class LearnedInput:
+    """`count` learned tokens, the same for every row: bottleneck tokens, or the state of a hierarchical fusion."""
+
+    stream: str
+    count: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Join:
+    """The `joint` stream: text, then image tokens. They are parted again behind the last step."""
+
+
+@dataclass(frozen=True)
+class Transform:
+    """`target` = norm(projection(norm(`source`)) + modality), each part where asked for; nothing asked for copies.
+
+    Attributes:
+      name: of the module; steps of one name share their parameters.
+      source, target: streams.
+      width: of the projection; 0 = none.
+      norm_in, norm_out: epsilon of the norm before and after; None = no norm.
+      modality: row of the modality table to add; None = none.
+    """
+
+    name: str
+    source: str
+    target: str
+    width: int = 0
+    norm_in: float | None = None
+    norm_out: float | None = None
+    modality: int | None = None
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """`target` = norm(`source` and `target` combined) (BridgeTower, Xu et al. 2023, section 3.4).
+
+    Attributes:
+      name: of the module.
+      source, target: streams.
+      how: `add`: x + y; `scaled_add`: s x + y; `interpolate`: (1 - b) x + b y; s and b are learned.
+      epsilon: of the norm.
+    """
+
+    name: str
+    source: str
+    target: str
+    how: str
+    epsilon: float
+
+
+@dataclass(frozen=True)
+class Recurrent:
+    """Recurrent layers over a stream: `lstm` (Hochreiter and Schmidhuber 1997) or `gru` (Cho et al. 2014).
+
+    Attributes:
+      name: of the module.
+      stream: that it updates.
+      cell: `lstm` or `gru`.
+      width: hidden size of a direction; the stream becomes that wide, or twice where bidirectional.
+      layers: how many.
+      bidirectional: also from the end, states joined.
+    """
+
+    name: str
+    stream: str
+    cell: str
+    width: int
+    layers: int = 1
+    bidirectional: bool = False
+
+
+Input = TextInput | ImageInput | RegionInput | LearnedInput
+Step = Stage | Join | Transform | Bridge | Recurrent
+
+
+@dataclass(frozen=True)
+class Pool:
+    """One vector of a stream.
+
+    Attributes:
+      stream: read.
+      how: `first` token, `last` valid token, `mean` of the valid tokens, or `map`: attention of a learned probe, then
+        x + MLP(norm(x)) (SigLIP, Zhai et al. 2023).
+      width: of a projection behind; 0 = none.
+      bias: whether it has one.
+      activation: behind the projection: key of `ops.activations.ACTIVATIONS`, or empty.
+      heads, mlp_width, epsilon, mlp_activation: of `map`.
+    """
+
+    stream: str
+    how: str = "first"
+    width: int = 0
+    bias: bool = True
+    activation: str = ""
+    heads: int = 0
+    mlp_width: int = 0
+    epsilon: float = 1e-6
+    mlp_activation: str = "gelu_tanh"
+
+
+@dataclass(frozen=True)
+class Combine:
+    """How the pooled vectors become the one that heads read.
+
+    Attributes:
+      how: `only` (there is one), `concat`, `sum`, `product`, `attention` (a learned softmax over them), `gated` (GMU,
+        Arevalo et al. 2017), `bilinear` (MFB, Yu et al. 2017), or `late`: heads read each vector on their own and
+        their logits are summed with learned weights.
+      width: of the result of `gated` and `bilinear`.
+      factors: `bilinear`: products summed for each result.
+    """
+
+    how: str = "only"
+    width: int = 0
+    factors: int = 0
+
+
+@dataclass(frozen=True)
+class WordHead:
+    """Word logits of a stream, at given positions or at all.
+
+    Attributes:
+      stream: read.
+      activation: between projection and norm.
+      epsilon: of the norm.
+      everywhere: logits at every position (a decoder), not at the batch's `positions` alone.
+      tied: whether the word table of the stream's input is the last projection.
+    """
+
+    stream: str
+    activation: str
+    epsilon: float
+    everywhere: bool = False
+    tied: bool = True
+
+
+@dataclass(frozen=True)
+class ClassHead:
+    """Logits of classes from the fused vector.
+
+    Attributes:
+      classes: how many.
+      hidden: width between two projections; 0 = one projection.
+      norm_first: whether the norm stands before the activation (ViLT, METER) or behind it (LXMERT, UNITER).
+      activation, epsilon: of the part between the projections.
+      rows: consecutive rows whose vectors are read together (2 for a pair of images).
+      read: `pooled`: the fused vector; `last_word`: the text token before the last valid one.
+      pad: whether the classes are padded like a vocabulary, to be split over devices.
+    """
+
+    classes: int
+    hidden: int = 0
+    norm_first: bool = True
+    activation: str = "gelu"
+    epsilon: float = 1e-5
+    rows: int = 1
+    read: str = "pooled"
+    pad: bool = False
+
+    @property
+    def padded(self) -> int:
+        return round_up(self.classes, TABLE_MULTIPLE) if self.pad else self.classes
+
+
+@dataclass(frozen=True)
+class RegionHead:
+    """Predictions about each image token: (name, size) pairs behind one projection, activation and norm (LXMERT)."""
+
+    outputs: tuple[tuple[str, int], ...]
+    activation: str
+    epsilon: float
+
+
+@dataclass(frozen=True)
+class ContrastiveHead:
+    """Normalised vectors of text and image, and their scaled products.
+
+    Attributes:
+      vectors: (name, pool) pairs, `text` and `image` among them.
+      scale: initial log of the scale; None = products are not scaled.
+      bias: initial bias; None = none.
+    """
+
+    vectors: tuple[tuple[str, Pool], ...]
+    scale: float | None = 2.6592
+    bias: float | None = None
+
+
+Head = WordHead | ClassHead | RegionHead | ContrastiveHead
 
 
 @dataclass(frozen=True)
@@ -69,89 +341,32 @@ class ModelSpec:
     """A fusion model.
 
     Attributes:
-      block: what all its layers share.
-      stages: applied in order; stages on single streams come before the streams meet.
-      width: of the tokens.
-      image: the image tokens.
-      text_length: longest text of any view.
-      vocab: number of word pieces.
-      answers: number of answers.
-      answer_hidden: hidden width of the answer head.
+      inputs: what becomes the first streams.
+      steps: on the streams, in order.
+      pools: vectors, in the order in which `combine` reads them; may be none.
+      combine: of the pooled vectors.
+      heads: by name, sorted by it.
+      text, image: streams that hold the fused text and image tokens in the end.
+      modalities, modality_width: rows and width of the modality table; 0 = none.
       scan, remat: see `layers.stack.Stack`.
     """
 
-    block: BlockSpec
-    stages: tuple[Stage, ...]
-    width: int
-    image: ImageSpec
-    text_length: int
-    vocab: int
-    answers: int
-    answer_hidden: int
-    scan: bool
-    remat: str
+    inputs: tuple[Input, ...]
+    steps: tuple[Step, ...]
+    pools: tuple[Pool, ...]
+    heads: tuple[tuple[str, Head], ...]
+    combine: Combine = Combine()
+    text: str = TEXT
+    image: str = IMAGE
+    modalities: int = 0
+    modality_width: int = 0
+    scan: bool = True
+    remat: str = "none"
 
-    @property
-    def padded_vocab(self) -> int:
-        return round_up(self.vocab, TABLE_MULTIPLE)
+    def input(self, stream: str) -> Input:
+        """The input that begins `stream`."""
+        return next(each for each in self.inputs if each.stream == stream)
 
-    @property
-    def padded_answers(self) -> int:
-        return round_up(max(1, self.answers), TABLE_MULTIPLE)
-
-
-def stages_from_config(model: Any) -> tuple[Stage, ...]:
-    """Stages of `config.model`, by its kind.
-
-    `single_stream`: ViLT (Kim et al. 2021); `two_stream`: LXMERT (Tan and Bansal 2019); `cross_attention`: ALBEF
-    (Li et al. 2021), where text reads the image and not the other way, so that an image is encoded once for all texts.
-    """
-    if model.kind == "single_stream":
-        return (Stage((JOINT,), (SELF, MLP), model.layers),)
-    fused = {
-        "two_stream": Stage((TEXT_STREAM, IMAGE_STREAM), (CROSS, SELF, MLP), model.cross_layers),
-        "cross_attention": Stage((TEXT_STREAM,), (SELF, CROSS, MLP), model.cross_layers, context=IMAGE_STREAM),
-    }[model.kind]
-    stages = (
-        Stage((TEXT_STREAM,), (SELF, MLP), model.text_layers),
-        Stage((IMAGE_STREAM,), (SELF, MLP), model.image_layers),
-        fused,
-    )
-    return tuple(stage for stage in stages if stage.layers)
-
-
-def text_lengths(data: Any) -> dict[str, int]:
-    """Padded tokens of the text that each task reads, from `config.data`."""
-    return {names.VQA: data.question_length, names.MLM: data.caption_length, names.ITM: data.caption_length}
-
-
-def spec_from_config(config: Any, num_tokens: int, num_answers: int) -> ModelSpec:
-    """The model of a resolved run configuration.
-
-    Args:
-      config: see `config.schema`.
-      num_tokens: size of the tokenizer's vocabulary.
-      num_answers: size of the answer vocabulary.
-    """
-    model, data = config.model, config.data
-    lengths = text_lengths(data)
-    return ModelSpec(
-        block=BlockSpec(
-            heads=model.heads,
-            mlp_width=model.mlp_width,
-            norm=model.norm,
-            norm_epsilon=model.norm_epsilon,
-            activation=model.activation,
-            dropout=model.dropout,
-            attention_dropout=model.attention_dropout,
-        ),
-        stages=stages_from_config(model),
-        width=model.width,
-        image=ImageSpec(model.image_tokens, tuple(data.image_size), model.patch_size, tuple(model.conv_channels)),
-        text_length=max(lengths[task] for task in lengths if config.tasks[task].weight > 0),
-        vocab=num_tokens,
-        answers=num_answers,
-        answer_hidden=config.tasks.vqa.hidden or 2 * model.width,
-        scan=model.scan_layers,
-        remat=model.remat,
-    )
+    def head(self, name: str) -> Head:
+        """The head called `name`."""
+        return dict(self.heads)[name]

@@ -3,6 +3,7 @@
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 
 
 def gelu(x: jax.Array) -> jax.Array:
@@ -14,5 +15,17 @@ def gelu(x: jax.Array) -> jax.Array:
     return 0.5 * x * (1 + jax.lax.erf(x * 0.5**0.5))
 
 
-# BERT, ViT and ViLT use the exact form; `jax.nn.gelu` defaults to the other.
-ACTIVATIONS = {"gelu": gelu, "gelu_tanh": partial(jax.nn.gelu, approximate=True)}
+def quick_gelu(x: jax.Array) -> jax.Array:
+    """Returns x σ(1.702 x) (Hendrycks and Gimpel 2016, section 2), as CLIP has it."""
+    return x * jax.nn.sigmoid(1.702 * x)
+
+
+# BERT, ViT and ViLT use the exact form of gelu; `jax.nn.gelu` defaults to the other.
+ACTIVATIONS = {
+    "gelu": gelu,
+    "gelu_tanh": partial(jax.nn.gelu, approximate=True),
+    "quick_gelu": quick_gelu,
+    "relu": jax.nn.relu,
+    "silu": jax.nn.silu,
+    "tanh": jnp.tanh,
+}

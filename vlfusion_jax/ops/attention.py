@@ -13,6 +13,7 @@ def dot_product_attention(
     value_bhkd: jax.Array,
     mask_bk: jax.Array,
     *,
+    causal: bool = False,
     dropout_rate: float = 0.0,
     dropout_key: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
@@ -23,6 +24,7 @@ def dot_product_attention(
       key_bhkd: [batch, heads, keys, head_dim].
       value_bhkd: [batch, heads, keys, head_dim].
       mask_bk: [batch, keys], non-zero = keep. A row that keeps nothing yields zeros.
+      causal: query i sees keys up to i only; there are as many of both.
       dropout_rate: share of attention weights dropped, where `dropout_key` is given.
       dropout_key: key of the dropout.
 
@@ -30,12 +32,14 @@ def dot_product_attention(
       The attended values [batch, heads, queries, head_dim] in the values' dtype, and the weights
       [batch, heads, queries, keys] in f32, before dropout.
     """
-    keep_b11k = mask_bk[:, None, None, :] > 0
+    keep = mask_bk[:, None, None, :] > 0
+    if causal:
+        keep = keep & jnp.tri(query_bhqd.shape[2], dtype=bool)
     query_bhqd = query_bhqd * (query_bhqd.shape[-1] ** -0.5)
     scores = jnp.einsum("bhqd,bhkd->bhqk", query_bhqd, key_bhkd, preferred_element_type=jnp.float32)
-    weights = jax.nn.softmax(jnp.where(keep_b11k, scores, MASKED_SCORE), axis=-1)
+    weights = jax.nn.softmax(jnp.where(keep, scores, MASKED_SCORE), axis=-1)
     dropped = weights
     if dropout_rate > 0 and dropout_key is not None:
         dropped = weights * jax.random.bernoulli(dropout_key, 1 - dropout_rate, weights.shape) / (1 - dropout_rate)
     attended = jnp.einsum("bhqk,bhkd->bhqd", dropped.astype(value_bhkd.dtype), value_bhkd)
-    return jnp.where(jnp.any(keep_b11k, axis=-1, keepdims=True), attended, 0), weights
+    return jnp.where(jnp.any(keep, axis=-1, keepdims=True), attended, 0), weights

@@ -13,7 +13,7 @@ from vlfusion_jax.train.state import TrainState
 
 HEADS = rf"^{names.HEAD}"
 ANSWER_HEAD = names.HEAD + names.VQA
-TEXT_POSITIONS = r"^text/positions/table$"
+TEXT_POSITIONS = r"^text/embedding/positions/table$"
 
 
 def begin(run: Any, checkpoints: Checkpointer, source: str = "") -> tuple[TrainState, int, float]:

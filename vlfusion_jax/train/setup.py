@@ -15,9 +15,10 @@ from vlfusion_jax.core.precision import COMPUTE_DTYPES
 from vlfusion_jax.data.masking import max_predictions
 from vlfusion_jax.data.pipeline import batch_shapes
 from vlfusion_jax.data.vocabulary import Vocabulary
+from vlfusion_jax.models.families.table import model_spec, text_lengths
 from vlfusion_jax.models.flops import row_flops
 from vlfusion_jax.models.fusion import FusionModel
-from vlfusion_jax.models.spec import spec_from_config, text_lengths
+from vlfusion_jax.models.inputs import input_shapes
 from vlfusion_jax.optim.optimizer import lr_schedule, make_optimizer
 from vlfusion_jax.parallel.audit import AuditRow, audit, check_replication
 from vlfusion_jax.parallel.loading import load_strategy
@@ -67,19 +68,6 @@ class Run:
         return self.strategy.batch_sharding
 
 
-def example_inputs(config: Any) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes of the smallest input on which every head can be initialised: one image, one text."""
-    height, width = config.data.image_size
-    ids = jax.ShapeDtypeStruct((1, 2), jnp.int32)
-    return {
-        names.IMAGE: jax.ShapeDtypeStruct((1, height, width, 3), jnp.uint8),
-        names.IMAGE_MASK: jax.ShapeDtypeStruct((1, height, width), jnp.uint8),
-        names.TEXT: ids,
-        names.TEXT_MASK: ids,
-        names.MLM_POSITIONS: jax.ShapeDtypeStruct((1, 1), jnp.int32),
-    }
-
-
 def build(config: Any, vocabulary: Vocabulary, devices: Sequence[jax.Device] | None = None) -> Run:
     """Puts a run together and checks that it can be sharded as asked.
 
@@ -93,13 +81,13 @@ def build(config: Any, vocabulary: Vocabulary, devices: Sequence[jax.Device] | N
     """
     strategy = load_strategy(config.sharding, devices)
     _check_batches(config, strategy)
-    spec = spec_from_config(config, vocabulary.size, len(vocabulary.answers))
+    spec = model_spec(config, vocabulary.size, len(vocabulary.answers))
     model = FusionModel(spec, COMPUTE_DTYPES[config.precision.compute])
     tasks = build_tasks(config.tasks, len(vocabulary.answers), vocabulary.kinds)
     heads = tuple(task.name for task in tasks)
 
     def init_params(key: jax.Array) -> Any:
-        zeros = {name: jnp.zeros(s.shape, s.dtype) for name, s in example_inputs(config).items()}
+        zeros = {name: jnp.zeros(s.shape, s.dtype) for name, s in input_shapes(spec.inputs, rows=2).items()}
         return model.init({"params": key}, zeros, heads)["params"]
 
     boxed = jax.eval_shape(init_params, rng.key(config.seed, names.PARAMS))

@@ -1,0 +1,102 @@
+"""ViLT as Hugging Face's `transformers` stores it."""
+
+from typing import Any
+
+from vlfusion_jax.convert.fields import Fields
+from vlfusion_jax.convert.name_map import (
+    CONV, OLD_BUFFERS, TABLE, Entry, NameMap, attention, bert_embeddings, class_head, linear, mlp, norm,
+    word_head,
+)  # fmt: skip
+from vlfusion_jax.core import names
+from vlfusion_jax.models.families.given import Given
+
+MODEL_TYPE = "vilt"
+HEADS = {
+    "ViltModel": (),
+    "ViltForMaskedLM": (names.MLM,),
+    "ViltForQuestionAnswering": (names.VQA,),
+    "ViltForImagesAndTextClassification": (names.NLVR,),
+    "ViltForImageAndTextRetrieval": (names.RETRIEVAL,),
+}
+# Our hyperparameters and theirs.
+FIELDS = Fields(
+    width="hidden_size",
+    layers="num_hidden_layers",
+    heads="num_attention_heads",
+    mlp_width="intermediate_size",
+    activation="hidden_act",
+    norm_epsilon="layer_norm_eps",
+    dropout="hidden_dropout_prob",
+    attention_dropout="attention_probs_dropout_prob",
+    patch_size="patch_size",
+    text_positions="max_position_embeddings",
+    token_types="type_vocab_size",
+    modalities="modality_type_vocab_size",
+)
+REQUIRED = {"qkv_bias": True, "num_channels": 3}
+
+
+def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
+    """Our hyperparameters from their `config.json`."""
+    side = config.get("image_size", 384) // config.get("patch_size", 32)
+    longest = config.get("max_image_length", -1)
+    return FIELDS.ours(config) | {"grid": (side, side), **({"max_image_tokens": longest} if longest > 0 else {})}
+
+
+def given(config: dict[str, Any], answers: int) -> Given:
+    """Sizes that their `config.json` decides."""
+    patch = config.get("patch_size", 32)
+    longest = config.get("image_size", 384) * 1333 // 800 // patch * patch
+    return Given(config.get("vocab_size", 30522), answers, config.get("max_position_embeddings", 40), (longest, longest))
+
+
+def config_of(model: Any, sizes: Given, architecture: str) -> dict[str, Any]:
+    """Their `config.json` from our hyperparameters."""
+    config = FIELDS.theirs(model) | {
+        "vocab_size": sizes.vocab,
+        "image_size": model.grid[0] * model.patch_size,
+        "max_image_length": -1,
+        "num_images": 2 if architecture == "ViltForImagesAndTextClassification" else -1,
+    }
+    return config
+
+
+def name_map(model: Any, sizes: Given, architecture: str) -> NameMap:
+    """Keys of `architecture` beside our parameters."""
+    base = "" if architecture == "ViltModel" else "vilt."
+    layer, ours, more = f"{base}encoder.layer.{{i}}", "fusion/{i}/joint", {"layers": model.layers}
+    qkv = (f"{layer}.attention.attention.{part}" for part in ("query", "key", "value"))
+    cells = model.grid[0] * model.grid[1]
+    positions = f"{base}embeddings.position_embeddings"
+    patches = f"{base}embeddings.patch_embeddings.projection"
+    entries = [
+        *bert_embeddings(f"{base}embeddings.text_embeddings", "text", sizes.vocab),
+        Entry(f"{base}embeddings.token_type_embeddings.weight", "modality/table", TABLE),
+        Entry(f"{base}embeddings.cls_token", "image/cls", ones=2),
+        Entry(positions, "image/cls_position", ones=1, rows=(0, 1)),
+        Entry(positions, "image/grid/positions/table", TABLE, ones=1, rows=(1, 1 + cells)),
+        Entry(f"{patches}.weight", "image/patches/projection/kernel", CONV),
+        Entry(f"{patches}.bias", "image/patches/projection/bias"),
+        *attention(*qkv, f"{layer}.attention.output.dense", f"{ours}_self", **more),
+        *norm(f"{layer}.layernorm_before", f"{ours}_self_norm", **more),
+        *mlp(f"{layer}.intermediate.dense", f"{layer}.output.dense", f"{ours}_mlp", **more),
+        *norm(f"{layer}.layernorm_after", f"{ours}_mlp_norm", **more),
+        *norm(f"{base}layernorm", "norm/norm_out"),
+        *linear(f"{base}pooler.dense", "text_pooler/projection"),
+        *_head(architecture, sizes),
+    ]
+    words = f"{base}embeddings.text_embeddings.word_embeddings.weight"
+    copies = {"mlm_score.decoder.weight": words, "mlm_score.bias": "mlm_score.decoder.bias"}
+    return NameMap(tuple(entries), copies, OLD_BUFFERS)
+
+
+def _head(architecture: str, sizes: Given) -> list[Entry]:
+    if architecture == "ViltForMaskedLM":
+        return word_head("mlm_score", "head_mlm", sizes.vocab)
+    if architecture == "ViltForQuestionAnswering":
+        return class_head("head_vqa", "classifier.0", "classifier.1", "classifier.3", sizes.answers)
+    if architecture == "ViltForImagesAndTextClassification":
+        return class_head("head_nlvr", "classifier.0", "classifier.1", "classifier.3", 2)
+    if architecture == "ViltForImageAndTextRetrieval":
+        return linear("rank_output", "head_retrieval/classes")
+    return []

@@ -1,0 +1,174 @@
+"""Models from and to the format of Hugging Face's `transformers`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import jax
+import numpy as np
+from flax import traverse_util
+from ml_collections import ConfigDict
+
+from vlfusion_jax.config.keys import nearest
+from vlfusion_jax.convert.families import vilt
+from vlfusion_jax.convert.fields import require
+from vlfusion_jax.convert.source import Checkpoint
+from vlfusion_jax.convert.weights import Accounting, export_weights, import_weights
+from vlfusion_jax.core import names
+from vlfusion_jax.core.errors import UserError
+from vlfusion_jax.core.partitioned import unbox
+from vlfusion_jax.core.tree import flatten
+from vlfusion_jax.models.families.given import Given
+from vlfusion_jax.models.families.table import FAMILIES, hyperparameters
+from vlfusion_jax.models.fusion import FusionModel
+from vlfusion_jax.models.inputs import input_shapes
+from vlfusion_jax.models.spec import ModelSpec
+
+# What converts each family, by the family's name.
+CONVERTERS: dict[str, ModuleType] = {"vilt": vilt}
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A model as it was read.
+
+    Attributes:
+      family: its name.
+      architecture: class of `transformers` that it was saved by.
+      model: `config.model`.
+      sizes: what the checkpoint decides about vocabulary, answers, text and image.
+      answers: names of the answers, in the order of their classes.
+      heads: names of its heads.
+      spec: the model's specification.
+      params: {path: array}.
+      account: what became of every key.
+    """
+
+    family: str
+    architecture: str
+    model: ConfigDict
+    sizes: Given
+    answers: tuple[str, ...]
+    heads: tuple[str, ...]
+    spec: ModelSpec
+    params: dict[str, np.ndarray]
+    account: Accounting
+
+
+def import_model(checkpoint: Checkpoint, family: str = "", heads: tuple[str, ...] | None = None) -> Imported:
+    """The model of a checkpoint, in our parameters.
+
+    Args:
+      checkpoint: see `source.open_checkpoint`.
+      family: expected; '' = whichever `config.json` names.
+      heads: that the model shall have; those that the checkpoint lacks are left out of `params`. None = those that the
+        checkpoint has.
+
+    Raises:
+      UserError: another family, one that is not known, or keys that do not fit it.
+    """
+    found = _family_of(checkpoint, family)
+    converter, config = CONVERTERS[found], checkpoint.config
+    require(config, converter.REQUIRED, checkpoint.where)
+    architecture = _architecture(checkpoint, converter)
+    own_heads = converter.HEADS[architecture]
+    answers = _answers(config) if names.VQA in own_heads else ()
+    sizes = converter.given(config, max(1, len(answers)))
+    model = hyperparameters(found, "base", **converter.hyperparameters(config))
+    spec = FAMILIES[found].spec(model, sizes)
+    wanted = own_heads if heads is None else heads
+    missing = tuple(head for head in wanted if head not in own_heads)
+    params, account = import_weights(
+        checkpoint.keys,
+        checkpoint.read,
+        converter.name_map(model, sizes, architecture),
+        param_shapes(spec, tuple(dict.fromkeys((*own_heads, *missing)))),
+        checkpoint.where,
+        may_be_new="|".join(f"^{names.HEAD}{head}/" for head in missing) or r"$^",
+    )
+    return Imported(found, architecture, model, sizes, answers, wanted, spec, params, account)
+
+
+def export_model(
+    family: str,
+    model: ConfigDict,
+    sizes: Given,
+    architecture: str,
+    params: Mapping[str, np.ndarray],
+    answers: tuple[str, ...] = (),
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """(tensors, `config.json`) of a model in the format of `transformers`.
+
+    Args:
+      family: name of the family.
+      model: `config.model`.
+      sizes: of vocabulary, answers, text and image.
+      architecture: class of `transformers` to be saved for.
+      params: {path: array}, those of heads that the class lacks left out.
+      answers: names of the answers, in the order of their classes.
+
+    Raises:
+      UserError: the class does not exist, or has no place for some parameter.
+    """
+    converter = converter_of(family)
+    if architecture not in converter.HEADS:
+        raise UserError(
+            f"family {family!r} has no class {architecture!r}; it has {', '.join(converter.HEADS)}."
+            f"{nearest(architecture, converter.HEADS)}"
+        )
+    config = converter.config_of(model, sizes, architecture)
+    config |= {"architectures": [architecture], "model_type": converter.MODEL_TYPE}
+    if answers:
+        config["id2label"] = {str(i): answer for i, answer in enumerate(answers)}
+        config["label2id"] = {answer: i for i, answer in enumerate(answers)}
+    return export_weights(params, converter.name_map(model, sizes, architecture)), config
+
+
+def converter_of(family: str) -> ModuleType:
+    """What converts a family; UserError where there is nothing."""
+    if family not in CONVERTERS:
+        raise UserError(f"family {family!r} cannot be converted; these can: {', '.join(CONVERTERS)}.")
+    return CONVERTERS[family]
+
+
+def param_shapes(spec: ModelSpec, heads: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+    """{path: shape} of all parameters of a model with these heads; nothing is computed."""
+    model, inputs = FusionModel(spec), input_shapes(spec.inputs, rows=2)
+    tree = jax.eval_shape(lambda x: unbox(model.init(jax.random.key(0), x, heads)["params"]), inputs)
+    return {path: tuple(leaf.shape) for path, leaf in flatten(tree).items()}
+
+
+def nested(params: Mapping[str, Any]) -> dict[str, Any]:
+    """{path: leaf} as the tree that a model's `apply` takes."""
+    return traverse_util.unflatten_dict(dict(params), sep="/")
+
+
+def _family_of(checkpoint: Checkpoint, expected: str) -> str:
+    named = checkpoint.config.get("model_type", "")
+    found = next((name for name, converter in CONVERTERS.items() if converter.MODEL_TYPE == named), "")
+    if expected and expected != found:
+        converter_of(expected)
+        raise UserError(f"{checkpoint.where} is a {named or 'model without config.json'}, not a {expected}.")
+    if not found:
+        known = ", ".join(converter.MODEL_TYPE for converter in CONVERTERS.values())
+        raise UserError(
+            f"{checkpoint.where}: config.json names the model type {named!r}; these can be converted: {known}."
+        )
+    return found
+
+
+def _architecture(checkpoint: Checkpoint, converter: ModuleType) -> str:
+    named = (checkpoint.config.get("architectures") or [""])[0]
+    if named not in converter.HEADS:
+        raise UserError(
+            f"{checkpoint.where}: config.json names the class {named!r}; of this family these can be converted: "
+            f"{', '.join(converter.HEADS)}."
+        )
+    return named
+
+
+def _answers(config: dict[str, Any]) -> tuple[str, ...]:
+    labels = config.get("id2label") or {}
+    count = config.get("num_labels", len(labels) or 2)
+    return tuple(labels.get(str(i), labels.get(i, f"LABEL_{i}")) for i in range(max(count, len(labels))))

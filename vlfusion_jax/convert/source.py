@@ -1,0 +1,134 @@
+"""Where a checkpoint to convert lies: a folder, a file, or a model in the user's Hugging Face cache."""
+
+import json
+import os
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from vlfusion_jax.core.errors import UserError
+
+SAFETENSORS, INDEX = "model.safetensors", "model.safetensors.index.json"
+PICKLES = ("pytorch_model.bin", "model.pt", "model.pth")
+_PICKLE_ENDINGS = (".bin", ".pt", ".pth", ".ckpt")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint's tensors, read one at a time, and what lies beside them.
+
+    Attributes:
+      where: what it was asked for as, for messages.
+      folder: of the weights' file, with configuration and tokenizer where there are any.
+      keys: of all tensors.
+      read: the array of a key; floating-point ones as float32.
+      config: content of `config.json`; empty where there is none.
+    """
+
+    where: str
+    folder: Path
+    keys: tuple[str, ...]
+    read: Callable[[str], np.ndarray]
+    config: dict[str, Any]
+
+
+def open_checkpoint(source: str) -> Checkpoint:
+    """The checkpoint that `source` names: a folder, a weights file, or a model such as `dandelin/vilt-b32-mlm`.
+
+    Raises:
+      UserError: it is not there, cannot be read, is cut short, or is a pickle that holds more than tensors.
+    """
+    path = Path(source).expanduser()
+    if not path.exists():
+        path = _cached(source)
+    folder, file = (path, _weights_file(path)) if path.is_dir() else (path.parent, path)
+    if file.name.endswith(".json"):
+        keys, read = _shards(file)
+    elif file.suffix in _PICKLE_ENDINGS:
+        keys, read = _pickle(file)
+    else:
+        keys, read = _safetensors(file)
+    return Checkpoint(source, folder, keys, read, _config(folder))
+
+
+def _cached(name: str) -> Path:
+    """Newest snapshot of a model in the Hugging Face cache (its layout: huggingface.co/docs/huggingface_hub)."""
+    home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
+    cache = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
+    model = cache / f"models--{name.replace('/', '--')}"
+    snapshots = sorted(model.glob("snapshots/*"), key=lambda path: path.stat().st_mtime)
+    if not snapshots:
+        raise UserError(
+            f"{name}: no such file or folder, and no model of that name in {cache}. Give the folder of a checkpoint, or "
+            f"fetch it first: huggingface-cli download {name}"
+        )
+    return snapshots[-1]
+
+
+def _weights_file(folder: Path) -> Path:
+    for name in (SAFETENSORS, INDEX, *PICKLES):
+        if (folder / name).is_file():
+            return folder / name
+    raise UserError(f"{folder} holds no weights; expected one of {', '.join((SAFETENSORS, INDEX, *PICKLES))}.")
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    file = folder / "config.json"
+    if not file.is_file():
+        return {}
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{file} is not JSON ({error}); fetch it again.") from error
+
+
+def _safetensors(file: Path) -> tuple[tuple[str, ...], Callable[[str], np.ndarray]]:
+    try:
+        opened = safe_open(file, framework="flax")
+        keys = tuple(opened.keys())
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{file} is no whole safetensors file ({error}); fetch it again.") from error
+    return keys, lambda key: _as_float32(np.asarray(opened.get_tensor(key)))
+
+
+def _shards(index: Path) -> tuple[tuple[str, ...], Callable[[str], np.ndarray]]:
+    try:
+        places = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{index} is no index of safetensors files; fetch it again.") from error
+    files = {}
+    for name in sorted(set(places.values())):
+        if not (index.parent / name).is_file():
+            raise UserError(f"{index} names {name}, which is not there; fetch the checkpoint again.")
+        files[name] = _safetensors(index.parent / name)[1]
+    return tuple(places), lambda key: files[places[key]](key)
+
+
+def _pickle(file: Path) -> tuple[tuple[str, ...], Callable[[str], np.ndarray]]:
+    try:
+        import torch
+    except ImportError as error:
+        raise UserError(f"{file} is a PyTorch pickle, which takes torch to read: pip install torch") from error
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise UserError(
+            f"{file} is not read: a pickle may hold tensors only, and this one is damaged or holds more, which could "
+            f"run as code ({str(error).strip().splitlines()[0][:200]}). Get the checkpoint as safetensors."
+        ) from error
+    while isinstance(content, dict) and len(content) and not any(hasattr(v, "numpy") for v in content.values()):
+        nested = [content[name] for name in ("state_dict", "model", "module") if name in content]
+        if not nested:
+            raise UserError(f"{file} holds no tensors; it has {', '.join(map(str, list(content)[:5]))}.")
+        content = nested[0]
+    tensors = {name.removeprefix("module."): value for name, value in content.items() if hasattr(value, "numpy")}
+    return tuple(tensors), lambda key: tensors[key].float().numpy()
+
+
+def _as_float32(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float32, copy=False) if array.dtype.kind in "fV" else array

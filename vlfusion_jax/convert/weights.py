@@ -1,0 +1,164 @@
+"""Parameters from a checkpoint's tensors and back, with every key and every parameter accounted for."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from vlfusion_jax.convert.arrays import to_ours, to_theirs, whole_shape
+from vlfusion_jax.convert.name_map import LAYER, Entry, NameMap
+from vlfusion_jax.core.errors import UserError
+
+Params = dict[str, np.ndarray]
+Read = Callable[[str], np.ndarray]
+
+
+@dataclass
+class Accounting:
+    """What became of every key and every parameter.
+
+    Attributes:
+      used: {their key: our paths}.
+      copies: {their key: the key that it repeats}.
+      ignored: {their key: why}.
+      new: our parameters that the checkpoint does not have: heads that start fresh.
+      resized: {our path: what was done}.
+    """
+
+    used: dict[str, list[str]] = field(default_factory=dict)
+    copies: dict[str, str] = field(default_factory=dict)
+    ignored: dict[str, str] = field(default_factory=dict)
+    new: list[str] = field(default_factory=list)
+    resized: dict[str, str] = field(default_factory=dict)
+
+    def lines(self) -> list[str]:
+        """The report, a line each."""
+        return [
+            *(f"used     {key} -> {', '.join(ours)}" for key, ours in sorted(self.used.items())),
+            *(f"copy     {key} of {other}" for key, other in sorted(self.copies.items())),
+            *(f"ignored  {key}: {why}" for key, why in sorted(self.ignored.items())),
+            *(f"resized  {path}: {what}" for path, what in sorted(self.resized.items())),
+            *(f"new      {path}" for path in sorted(self.new)),
+            f"{len(self.used)} keys used, {len(self.copies)} copies, {len(self.ignored)} ignored, {len(self.new)} "
+            "parameters new",
+        ]
+
+
+def import_weights(
+    keys: Iterable[str],
+    read: Read,
+    names: NameMap,
+    shapes: Mapping[str, tuple[int, ...]],
+    where: str,
+    may_be_new: str = r"$^",
+    resize: Mapping[str, Callable[[np.ndarray], np.ndarray]] | None = None,
+) -> tuple[Params, Accounting]:
+    """Our parameters from a checkpoint, one tensor in memory at a time beside them.
+
+    Args:
+      keys: of the checkpoint.
+      read: the array of a key.
+      names: the family's map.
+      shapes: {path: shape} of all our parameters; the layers of a scanned stage have a leading dim.
+      where: the checkpoint, for messages.
+      may_be_new: regular expression of our paths that the checkpoint may lack.
+      resize: {their key: function of its array}: what to make of it before shapes are compared.
+
+    Returns:
+      {path: array} without what is new, and the accounting.
+
+    Raises:
+      UserError: naming every key that is missing, left over or of another shape, and every copy that differs.
+    """
+    keys, account, params = set(keys), Accounting(), {}
+    complaints = []
+    for key, entries in _groups(names.entries).items():
+        paths = [_place(entry.ours, layer, shapes) for entry, layer in entries]
+        if key not in keys:
+            if not all(re.search(may_be_new, path) for path, _ in paths):
+                complaints.append(f"missing key {key}")
+            continue
+        array = read(key)
+        if resize and key in resize:
+            before, array = array.shape, resize[key](array)
+            account.resized[paths[-1][0]] = f"{list(before)} to {list(array.shape)}"
+        expected = whole_shape(
+            [entry for entry, _ in entries], [_leaf_shape(shapes, path, layer) for path, layer in paths]
+        )
+        if array.shape != expected:
+            complaints.append(f"{key} has shape {list(array.shape)}, expected {list(expected)}")
+            continue
+        for (entry, _), (path, layer) in zip(entries, paths, strict=True):
+            leaf = to_ours(array, entry, _leaf_shape(shapes, path, layer)).astype(np.float32, copy=False)
+            if layer is None:
+                params[path] = leaf
+            else:
+                params.setdefault(path, np.empty(shapes[path], np.float32))[layer] = leaf
+        account.used[key] = [path if layer is None else f"{path}[{layer}]" for path, layer in paths]
+    left = keys - {each.theirs for entry in names.entries for each, _ in entry.unrolled()}
+    complaints += _account_for_rest(left, read, names, account)
+    account.new = sorted(set(shapes) - set(params))
+    complaints += [f"nothing fills parameter {path}" for path in account.new if not re.search(may_be_new, path)]
+    if complaints:
+        raise UserError(f"{where} does not hold the weights of this model:\n  " + "\n  ".join(sorted(complaints)))
+    return params, account
+
+
+def export_weights(params: Mapping[str, np.ndarray], names: NameMap) -> dict[str, np.ndarray]:
+    """Their tensors from {path: array} of ours; keys none of whose parameters we have are left out.
+
+    Raises:
+      UserError: parameters of ours that the family's map does not know.
+    """
+    shapes = {path: array.shape for path, array in params.items()}
+    tensors, seen = {}, set()
+    for key, entries in _groups(names.entries).items():
+        paths = [_place(entry.ours, layer, shapes) for entry, layer in entries]
+        if any(path not in params for path, _ in paths):
+            continue
+        arrays = [params[path] if layer is None else params[path][layer] for path, layer in paths]
+        tensors[key] = to_theirs(arrays, [entry for entry, _ in entries])
+        seen.update(path for path, _ in paths)
+    unknown = sorted(set(params) - seen)
+    if unknown:
+        raise UserError(f"the other format has no place for: {', '.join(unknown)}.")
+    return tensors
+
+
+def _groups(entries: Iterable[Entry]) -> dict[str, list[tuple[Entry, int | None]]]:
+    """{their key: entries that read it, with our layer}."""
+    groups: dict[str, list[tuple[Entry, int | None]]] = {}
+    for entry in entries:
+        for each, layer in entry.unrolled():
+            groups.setdefault(each.theirs, []).append((each, layer))
+    return groups
+
+
+def _place(ours: str, layer: int | None, shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, int | None]:
+    """Path of a leaf, and its index in the leading dim where the stage is scanned."""
+    if layer is None:
+        return ours, None
+    scanned = ours.replace(LAYER, "layers")
+    return (scanned, layer) if scanned in shapes else (ours.replace(LAYER, f"layer_{layer}"), None)
+
+
+def _leaf_shape(shapes: Mapping[str, tuple[int, ...]], path: str, layer: int | None) -> tuple[int, ...]:
+    return shapes[path] if layer is None else shapes[path][1:]
+
+
+def _account_for_rest(keys: set[str], read: Read, names: NameMap, account: Accounting) -> list[str]:
+    """Complaints about keys that no entry names."""
+    complaints = []
+    for key in sorted(keys):
+        reason = next((why for pattern, why in names.ignored.items() if re.search(pattern, key)), None)
+        if key in names.copies:
+            if np.array_equal(read(key), read(names.copies[key])):
+                account.copies[key] = names.copies[key]
+            else:
+                complaints.append(f"{key} differs from {names.copies[key]}, with which it should be tied")
+        elif reason:
+            account.ignored[key] = reason
+        else:
+            complaints.append(f"unexpected key {key}")
+    return complaints

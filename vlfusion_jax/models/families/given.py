@@ -1,0 +1,22 @@
+"""What a run's data decides about a model."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Given:
+    """Sizes that a family does not choose.
+
+    Attributes:
+      vocab: number of word pieces.
+      answers: number of answers; at least 1.
+      text_length: padded tokens of the longest text.
+      image_size: height and width of the canvas, in pixels.
+      answer_hidden: hidden width of the answer head; 0 = as the family has it.
+    """
+
+    vocab: int
+    answers: int
+    text_length: int
+    image_size: tuple[int, int]
+    answer_hidden: int = 0

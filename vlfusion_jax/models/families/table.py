@@ -1,0 +1,140 @@
+"""All families by name, their named sizes, and the spec of a run's `config.model`."""
+
+from types import ModuleType
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from vlfusion_jax.config.keys import nearest
+from vlfusion_jax.core import names
+from vlfusion_jax.core.errors import UserError
+from vlfusion_jax.layers.stack import REMAT_POLICIES
+from vlfusion_jax.models.families import plain, vilt
+from vlfusion_jax.models.families.given import Given
+from vlfusion_jax.models.spec import ImageInput, ModelSpec, RegionInput, TextInput
+from vlfusion_jax.ops.activations import ACTIVATIONS
+
+FAMILIES: dict[str, ModuleType] = {
+    "single_stream": plain,
+    "two_stream": plain,
+    "cross_attention": plain,
+    "vilt": vilt,
+}
+
+# Hyperparameters that every family has.
+_OF_ALL = {
+    "scan_layers": True,  # one compiled layer for each stack of equal ones, parameters stacked
+    "remat": "none",  # none | full | dots: what the backward pass recomputes (dots keeps matmul results)
+}
+_CHOICES = {
+    "norm": ("pre", "post"),
+    "remat": ("none", *REMAT_POLICIES),
+    "image_tokens": ("patch", "conv"),
+}
+# Hyperparameters, by the end of their names, that may be 0.
+_MAY_BE_ZERO = ("layers", "dropout", "patch_size")
+_WIDTHS = {"heads": "width", "text_heads": "text_width", "image_heads": "image_width"}
+
+
+def hyperparameters(family: str, size: str = "base", **changes: Any) -> ConfigDict:
+    """`config.model` of a family in a named size, with `changes`.
+
+    Raises:
+      UserError: no such family, size or hyperparameter.
+    """
+    sizes = _family(family).SIZES
+    if size not in sizes:
+        raise UserError(f"family {family!r} has no size {size!r}; it has {', '.join(sizes)}.{nearest(size, sizes)}")
+    model = {"family": family, **sizes["base"], **_OF_ALL, **sizes[size]}
+    for key, value in changes.items():
+        if key not in model:
+            raise UserError(f"family {family!r} has no hyperparameter {key!r}.{nearest(key, model)}")
+        model[key] = value
+    return ConfigDict(model).lock()
+
+
+def check_model(model: ConfigDict) -> None:
+    """Hold that `config.model` has the keys and types of its family, and values that make sense.
+
+    Raises:
+      UserError: naming the key.
+    """
+    if "family" not in model:
+        raise UserError("config key 'model.family' is missing; start from a family's hyperparameters.")
+    known = hyperparameters(model.family)
+    for key in model:
+        if key not in known:
+            raise UserError(f"unknown config key 'model.{key}' of family {model.family!r}.{nearest(key, known)}")
+    for key, default in known.items():
+        if key not in model:
+            raise UserError(f"config key 'model.{key}' is missing; family {model.family!r} needs it.")
+        if type(model[key]) is not type(default):
+            raise UserError(f"config key 'model.{key}' is of type {type(default).__name__}; got {model[key]!r}.")
+        _check_value(f"model.{key}", key, model[key])
+    for heads, width in _WIDTHS.items():
+        if heads in model and model[width] % model[heads]:
+            raise UserError(f"model.{width} {model[width]} does not divide by model.{heads} {model[heads]}.")
+
+
+def model_spec(config: ConfigDict, num_tokens: int, num_answers: int) -> ModelSpec:
+    """The model of a resolved run configuration.
+
+    Args:
+      config: see `config.schema`.
+      num_tokens: size of the tokenizer's vocabulary.
+      num_answers: size of the answer vocabulary.
+
+    Raises:
+      UserError: a hyperparameter is wrong, or does not fit the data.
+    """
+    check_model(config.model)
+    lengths = text_lengths(config.data)
+    longest = max([lengths[task] for task in lengths if config.tasks[task].weight > 0], default=1)
+    given = Given(
+        num_tokens, max(1, num_answers), longest, tuple(config.data.image_size), config.tasks.vqa.hidden
+    )  # fmt: skip
+    spec = FAMILIES[config.model.family].spec(config.model, given)
+    _check_fit(spec, given)
+    return spec
+
+
+def text_lengths(data: Any) -> dict[str, int]:
+    """Padded tokens of the text that each task reads, from `config.data`."""
+    return {names.VQA: data.question_length, names.MLM: data.caption_length, names.ITM: data.caption_length}
+
+
+def _family(name: str) -> ModuleType:
+    if name not in FAMILIES:
+        raise UserError(f"model.family is {name!r}; it must be one of {', '.join(FAMILIES)}.{nearest(name, FAMILIES)}")
+    return FAMILIES[name]
+
+
+def _check_value(where: str, key: str, value: Any) -> None:
+    choices = _CHOICES.get(key, tuple(ACTIVATIONS) if key.endswith("activation") else None)
+    if choices and value not in choices:
+        raise UserError(f"{where} is {value!r}; it must be one of {', '.join(choices)}.{nearest(value, choices)}")
+    if key.endswith("dropout") and not 0 <= value < 1:
+        raise UserError(f"{where} is {value!r}; it must be at least 0 and below 1.")
+    if isinstance(value, tuple) and not (value and all(type(item) is int and item > 0 for item in value)):
+        raise UserError(f"{where} is {value!r}; it must be a tuple of one or more whole numbers above 0.")
+    if type(value) in (int, float):
+        zero = key.endswith(_MAY_BE_ZERO)
+        if value < 0 or (value == 0 and not zero):
+            raise UserError(f"{where} is {value!r}; it must {'not be negative' if zero else 'be greater than 0'}.")
+
+
+def _check_fit(spec: ModelSpec, given: Given) -> None:
+    for each in spec.inputs:
+        if isinstance(each, TextInput) and given.text_length + each.position_offset > each.length:
+            raise UserError(
+                f"texts have {given.text_length} tokens, but this model reads at most "
+                f"{each.length - each.position_offset}: lower data.question_length and data.caption_length."
+            )
+        patched = isinstance(each, RegionInput) or (isinstance(each, ImageInput) and each.tokens == "patch")
+        if patched and each.patch and any(side % each.patch for side in each.size):
+            raise UserError(
+                f"data.image_size {each.size} does not divide by model.patch_size {each.patch}; change one of them, "
+                "or use model.image_tokens='conv'."
+            )
+    if not any(getattr(step, "layers", 0) for step in spec.steps):
+        raise UserError("the model has no layers: set model.layers, or model.cross_layers, above 0.")

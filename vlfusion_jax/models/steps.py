@@ -1,0 +1,62 @@
+"""The steps of a model other than Transformer stages, as modules."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from vlfusion_jax.core import names
+from vlfusion_jax.core.partitioned import with_axes
+from vlfusion_jax.layers.norm import LayerNorm
+from vlfusion_jax.layers.projection import Projection
+from vlfusion_jax.models.spec import Bridge, Transform
+
+
+class Transformed(nn.Module):
+    """A `Transform`: [rows, tokens, any width] → [rows, tokens, width]."""
+
+    spec: Transform
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, modality: jax.Array | None) -> jax.Array:
+        spec = self.spec
+        if spec.norm_in is not None:
+            x = LayerNorm(spec.norm_in, self.dtype, name="norm_in")(x)
+        if spec.width:
+            x = Projection(
+                "btd,de->bte", (x.shape[-1], spec.width), (names.PIXELS, names.EMBED),
+                (spec.width,), (names.EMBED,), dtype=self.dtype, name="projection",
+            )(x)  # fmt: skip
+        if spec.modality is not None:
+            x = x + modality[spec.modality]
+        return x if spec.norm_out is None else LayerNorm(spec.norm_out, self.dtype, name="norm_out")(x)
+
+
+class Bridged(nn.Module):
+    """A `Bridge`: two streams of one shape to one."""
+
+    spec: Bridge
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, source: jax.Array, target: jax.Array) -> jax.Array:
+        if self.spec.how == "scaled_add":
+            source = source * self._scalar("scale", 1.0)
+        elif self.spec.how == "interpolate":
+            share = self._scalar("share", 0.5)
+            source, target = source * (1 - share), target * share
+        return LayerNorm(self.spec.epsilon, self.dtype, name="norm")(source + target)
+
+    def _scalar(self, name: str, value: float) -> jax.Array:
+        return self.param(name, with_axes(nn.initializers.constant(value)), (), jnp.float32).astype(self.dtype)
+
+
+def repeat_rows(streams: dict[str, jax.Array], masks: dict[str, jax.Array], wanted: tuple[str, ...], rows: int) -> None:
+    """Repeats, in place, the streams `wanted` that are shared by several rows until each row has its own."""
+    for stream in wanted:
+        share = rows // streams[stream].shape[0]
+        if share > 1:
+            streams[stream] = jnp.repeat(streams[stream], share, axis=0)
+            masks[stream] = jnp.repeat(masks[stream], share, axis=0)
