@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from vlfusion_jax.config.keys import nearest
 from vlfusion_jax.convert.families import vilt
 from vlfusion_jax.convert.fields import require
+from vlfusion_jax.convert.name_map import NameMap
 from vlfusion_jax.convert.source import Checkpoint
 from vlfusion_jax.convert.weights import Accounting, export_weights, import_weights
 from vlfusion_jax.core import names
@@ -35,7 +36,7 @@ class Imported:
 
     Attributes:
       family: its name.
-      architecture: class of `transformers` that it was saved by.
+      architecture: class of `transformers` that it was saved by; '' = it was not (see `convert.original`).
       model: `config.model`.
       sizes: what the checkpoint decides about vocabulary, answers, text and image.
       answers: names of the answers, in the order of their classes.
@@ -78,16 +79,24 @@ def import_model(checkpoint: Checkpoint, family: str = "", heads: tuple[str, ...
     model = hyperparameters(found, "base", **converter.hyperparameters(config))
     spec = FAMILIES[found].spec(model, sizes)
     wanted = own_heads if heads is None else heads
+    keys = converter.name_map(model, sizes, architecture)
+    params, account = read_params(checkpoint, keys, spec, own_heads, wanted)
+    return Imported(found, architecture, model, sizes, answers, wanted, spec, params, account)
+
+
+def read_params(
+    checkpoint: Checkpoint, keys: NameMap, spec: ModelSpec, own_heads: tuple[str, ...], wanted: tuple[str, ...]
+) -> tuple[dict[str, np.ndarray], Accounting]:
+    """Parameters of a model and what became of every key; heads that are `wanted` but not its own are left out."""
     missing = tuple(head for head in wanted if head not in own_heads)
-    params, account = import_weights(
+    return import_weights(
         checkpoint.keys,
         checkpoint.read,
-        converter.name_map(model, sizes, architecture),
-        param_shapes(spec, tuple(dict.fromkeys((*own_heads, *missing)))),
+        keys,
+        param_shapes(spec, (*own_heads, *missing)),
         checkpoint.where,
         may_be_new="|".join(f"^{names.HEAD}{head}/" for head in missing) or r"$^",
     )
-    return Imported(found, architecture, model, sizes, answers, wanted, spec, params, account)
 
 
 def export_model(

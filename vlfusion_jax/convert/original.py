@@ -1,0 +1,100 @@
+"""Models from and to checkpoints of the papers' own repositories, which have no `config.json`.
+
+Such a checkpoint is tensors alone. Vocabulary, answers and heads are read off them; what they do not tell, the caller
+does: the family and, where they are not those of its base size, the size and single hyperparameters.
+
+    import_original(open_checkpoint("uniter-base.pt"), "uniter")
+    import_original(open_checkpoint("mine.pt"), "uniter", "large", layers=12)
+
+A converter of this kind is a module of `convert.families`, named in `ORIGINALS`, with
+
+    HEADS     {head of ours: a key that only a checkpoint with this head has}
+    given     (size_of, heads, model) -> `Given`: what the tensors decide, `size_of` being a function from a key to the
+              number of rows of its tensor, `heads` those found, `model` our hyperparameters
+    name_map  (model, sizes, heads) -> `NameMap` of a checkpoint with these heads
+"""
+
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from vlfusion_jax.config.keys import nearest
+from vlfusion_jax.convert.hugging_face import Imported, read_params
+from vlfusion_jax.convert.source import Checkpoint
+from vlfusion_jax.convert.weights import export_weights
+from vlfusion_jax.core.errors import UserError
+from vlfusion_jax.models.families.given import Given
+from vlfusion_jax.models.families.table import FAMILIES, hyperparameters
+
+# What converts each family, by the family's name.
+ORIGINALS: dict[str, ModuleType] = {}
+
+
+def import_original(
+    checkpoint: Checkpoint, family: str, size: str = "base", heads: tuple[str, ...] | None = None, **changes: Any
+) -> Imported:
+    """The model of a checkpoint without `config.json`, in our parameters.
+
+    Args:
+      checkpoint: see `source.open_checkpoint`.
+      family: name of the family.
+      size: named size of the family whose hyperparameters the checkpoint has.
+      heads: that the model shall have; those that the checkpoint lacks are left out of `params`. None = those that the
+        checkpoint has.
+      **changes: hyperparameters that differ from those of `size`.
+
+    Raises:
+      UserError: no such family, size or hyperparameter, or keys that do not fit.
+    """
+    converter, keys = original_of(family), set(checkpoint.keys)
+
+    def size_of(key: str) -> int:
+        if key not in keys:
+            raise UserError(f"{checkpoint.where} is not a {family}: it has no key {key}.")
+        return len(checkpoint.read(key))
+
+    model = hyperparameters(family, size, **changes)
+    own_heads = tuple(head for head, key in converter.HEADS.items() if key in keys)
+    sizes = converter.given(size_of, own_heads, model)
+    spec = FAMILIES[family].spec(model, sizes)
+    wanted = own_heads if heads is None else heads
+    params, account = read_params(checkpoint, converter.name_map(model, sizes, own_heads), spec, own_heads, wanted)
+    return Imported(family, "", model, sizes, (), wanted, spec, params, account)
+
+
+def export_original(
+    family: str, model: ConfigDict, sizes: Given, heads: tuple[str, ...], params: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Tensors of a model with `heads` under the keys of the paper's own repository.
+
+    Args:
+      family: name of the family.
+      model: `config.model`.
+      sizes: of vocabulary, answers, text and image.
+      heads: names of the heads in `params`.
+      params: {path: array}.
+
+    Raises:
+      UserError: the other format has no place for some head or parameter.
+    """
+    converter = original_of(family)
+    unknown = [head for head in heads if head not in converter.HEADS]
+    if unknown:
+        raise UserError(
+            f"a checkpoint of {family!r} has no head {unknown[0]!r}; it may have {', '.join(converter.HEADS)}."
+            f"{nearest(unknown[0], converter.HEADS)}"
+        )
+    return export_weights(params, converter.name_map(model, sizes, heads))
+
+
+def original_of(family: str) -> ModuleType:
+    """What converts a family; UserError where there is nothing."""
+    if family not in ORIGINALS:
+        raise UserError(
+            f"family {family!r} has no checkpoints without config.json that could be converted; these have: "
+            f"{', '.join(ORIGINALS)}."
+        )
+    return ORIGINALS[family]
