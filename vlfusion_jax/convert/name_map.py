@@ -130,6 +130,99 @@ def bert_layers(theirs: str, stage: str, stream: str, layers: int, first: int = 
     return entries + norm(f"{theirs}.output.LayerNorm", f"{ours}_mlp_norm", **more)
 
 
+@dataclass(frozen=True)
+class LayerKeys:
+    """What a checkpoint calls the parts of a pre-norm layer.
+
+    Attributes:
+      qkv: query, key and value, or weight and bias of the one matrix that holds all three.
+      output: the linear map behind the attention.
+      norms: before attention and feed-forward part.
+      mlp: the two linear maps of the feed-forward part.
+    """
+
+    qkv: tuple[str, ...]
+    output: str
+    norms: tuple[str, str]
+    mlp: tuple[str, str]
+
+
+_FCS = ("mlp.fc1", "mlp.fc2")
+# CLIP, SigLIP, ViT and BLIP as in transformers.
+CLIP_LAYER = LayerKeys(
+    ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"), "self_attn.out_proj", ("layer_norm1", "layer_norm2"),
+    _FCS,
+)  # fmt: skip
+VIT_LAYER = LayerKeys(
+    ("attention.attention.query", "attention.attention.key", "attention.attention.value"), "attention.output.dense",
+    ("layernorm_before", "layernorm_after"), ("intermediate.dense", "output.dense"),
+)  # fmt: skip
+BLIP_LAYER = LayerKeys(
+    ("self_attn.qkv.weight", "self_attn.qkv.bias"), "self_attn.projection", ("layer_norm1", "layer_norm2"), _FCS
+)
+# OpenAI's CLIP, as in BridgeTower and METER; timm's ViT, as in ALBEF.
+OPENAI_LAYER = LayerKeys(
+    ("attn.in_proj_weight", "attn.in_proj_bias"), "attn.out_proj", ("ln_1", "ln_2"), ("mlp.c_fc", "mlp.c_proj")
+)
+TIMM_LAYER = LayerKeys(("attn.qkv.weight", "attn.qkv.bias"), "attn.proj", ("norm1", "norm2"), _FCS)
+
+
+def pre_norm_layers(
+    theirs: str, stage: str, stream: str, layers: int, keys: LayerKeys, width: int, first: int = 0
+) -> list[Entry]:
+    """Pre-norm layers of attention and feed-forward part, `theirs` being what stands before the parts with `{i}` in it.
+
+    Args:
+      theirs: such as `vision_model.encoder.layers.{i}`.
+      stage: name of the stage that holds them.
+      stream: of the stage.
+      layers: how many.
+      keys: of the parts.
+      width: of the tokens.
+      first: number of theirs that is our layer 0.
+    """
+    ours, more = f"{stage}/{LAYER}/{stream}", {"layers": layers, "first": first}
+    qkv, output = [f"{theirs}.{key}" for key in keys.qkv], f"{theirs}.{keys.output}"
+    if len(qkv) == 2:
+        entries = fused_attention(*qkv, output, f"{ours}_self", width, **more)
+    else:
+        entries = attention(*qkv, output, f"{ours}_self", **more)
+    expand, contract = (f"{theirs}.{key}" for key in keys.mlp)
+    return [
+        *entries,
+        *norm(f"{theirs}.{keys.norms[0]}", f"{ours}_self_norm", **more),
+        *mlp(expand, contract, f"{ours}_mlp", **more),
+        *norm(f"{theirs}.{keys.norms[1]}", f"{ours}_mlp_norm", **more),
+    ]
+
+
+def patch_embeddings(
+    patches: str, positions: str, cells: int, cls: str = "", bias: bool = True, ones: int = 0
+) -> list[Entry]:
+    """Patches and their positions, behind a class token where `cls` names one, whose position is the first.
+
+    Args:
+      patches: key of the convolution without `.weight` and `.bias`.
+      positions: key of the position table.
+      cells: patches that the table counts.
+      cls: key of the class token.
+      bias: whether the convolution has one.
+      ones: leading dims of size 1 of the position table; a class token has twice as many.
+    """
+    grid = Entry(positions, "image/grid/positions/table", TABLE, ones=ones)
+    entries = [Entry(f"{patches}.weight", "image/patches/projection/kernel", CONV)]
+    if bias:
+        entries.append(Entry(f"{patches}.bias", "image/patches/projection/bias"))
+    if not cls:
+        return [*entries, grid]
+    return [
+        *entries,
+        Entry(cls, "image/cls", ones=2 * ones),
+        Entry(positions, "image/cls_position", rows=(0, 1), ones=ones),
+        replace(grid, rows=(1, 1 + cells)),
+    ]
+
+
 def bert_embeddings(theirs: str, stream: str, vocab: int, types: bool = True) -> list[Entry]:
     """Word, position and type tables and their norm, `theirs` being what stands before `word_embeddings`."""
     ours = f"{stream}/embedding"
