@@ -6,7 +6,7 @@ import pytest
 import torch
 import transformers
 
-from tests.parity.conftest import FULL, TINY, Pair, close
+from tests.parity.conftest import TINY, Pair, close
 from vlfusion_jax.core import names
 
 KINDS = {
@@ -78,7 +78,8 @@ def raster_order(monkeypatch):
 def check_tokens(pair: Pair, theirs, inputs: dict[str, np.ndarray], bound: float) -> None:
     output = pair.run(inputs)
     tokens = inputs[names.TEXT].shape[1]
-    hidden = [jnp.concatenate([output.embedded["text"], output.embedded["image"]], 1), *output.hidden["fusion"]["joint"]]
+    embedded = jnp.concatenate([output.embedded["text"], output.embedded["image"]], 1)
+    hidden = [embedded, *output.hidden["fusion"]["joint"]]
     mask = np.concatenate([output.text_mask, output.image_mask], 1) > 0
     # Theirs keeps only as many image tokens as the largest image of the batch has; ours have a fixed number.
     shown = theirs.hidden_states[0].shape[1]

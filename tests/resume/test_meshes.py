@@ -47,7 +47,7 @@ def test_eight_then_four_then_two_devices(tiny_config, tmp_path, sharding):
     assert run_on(4, tmp_path / "shrunk", stop_after=8).step == 8
     shrunk = run_on(2, tmp_path / "shrunk")
     assert (shrunk.step, shrunk.finished) == (STEPS, True)
-    assert len(shrunk.state.params["words"]["table"].devices()) == 2
+    assert len(shrunk.state.params["text"]["embedding"]["words"]["table"].devices()) == 2
 
     expected, found = losses(tmp_path / "kept"), losses(tmp_path / "shrunk")
     assert found.keys() == expected.keys() == set(range(1, STEPS + 1))

@@ -10,6 +10,7 @@ from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.data.records import Question, Record
 from vlfusion_jax.data.vocabulary import build_vocabulary
+from vlfusion_jax.models.families.table import hyperparameters
 from vlfusion_jax.serve.predictor import Predictor, answer_some
 from vlfusion_jax.train.checkpoint import Checkpointer
 from vlfusion_jax.train.meta import describe
@@ -50,6 +51,7 @@ def source():
 
 def config_with(loss="ce", **changes):
     config = default_config()
+    config.model = hyperparameters("single_stream")
     values = {
         "data.image_size": (30, 30), "data.question_length": 8, "model.width": 16, "model.heads": 2,
         "model.mlp_width": 16, "model.layers": 1, "tasks.vqa.loss": loss, "train.batch_size": 8, "eval.batch_size": 8,

@@ -48,7 +48,7 @@ def programs(small_config, small_vocabulary):
     def forward(params, batch):
         inputs = view_inputs(batch, names.QUESTION)
         output = run.model.apply({"params": params}, inputs, (names.VQA,), capture=True)
-        return output.hidden[0]["joint"], output.attention[0]["joint_self_0"]
+        return output.hidden["fusion"]["joint"], output.attention["fusion"]["joint_self_0"]
 
     def ruled(params, batch):
         with run.strategy.activate():

@@ -73,7 +73,7 @@ def test_data_parallel_replicates_and_a_limit_refuses_it(small_config, small_voc
     config = small_config(model__width=256, model__heads=4, model__mlp_width=1024, sharding="dp")
     assert all(row.replicated for row in build(config, small_vocabulary).audit)
     config.audit.max_replicated_kib = 64
-    with pytest.raises(UserError, match=r"stage_0/layers/joint_mlp/expand/kernel \(2048 KiB\).*max_replicated_kib"):
+    with pytest.raises(UserError, match=r"fusion/layers/joint_mlp/expand/kernel \(2048 KiB\).*max_replicated_kib"):
         build(config, small_vocabulary)
     build(config, small_vocabulary, jax.devices()[:1])
 

@@ -86,7 +86,7 @@ def test_indivisible_dim(fsdp_tp, shape, dim, size, parts):
 
 
 def test_a_whole_model_that_does_not_divide(small_config, small_vocabulary):
-    with pytest.raises(UserError, match=r"parameter stage_0/layers/joint_self/\w+/\w+: dim 'heads' of size 3 .* by 2"):
+    with pytest.raises(UserError, match=r"parameter fusion/layers/joint_self/\w+/\w+: dim 'heads' of size 3 .* by 2"):
         build(small_config(model__width=24, model__heads=3, sharding="fsdp_tp"), small_vocabulary)
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -13,8 +12,7 @@ from vlfusion_jax.models.output import FusionOutput
 @pytest.fixture(scope="session")
 def output_of() -> Callable[..., FusionOutput]:
     """Function logits by head -> output."""
-    nothing = jnp.zeros(())
-    return lambda **logits: FusionOutput(nothing, nothing, nothing, nothing, nothing, logits)
+    return lambda **logits: FusionOutput(None, None, None, None, None, logits, {}, {}, {}, {})
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from jax.sharding import PartitionSpec as P
 
 from vlfusion_jax.config.schema import default_config
 from vlfusion_jax.data.vocabulary import Vocabulary
+from vlfusion_jax.models.families.table import hyperparameters
 from vlfusion_jax.train.state import TrainState
 
 ROWS, WIDTH = 8, 16
@@ -21,6 +22,7 @@ ROWS, WIDTH = 8, 16
 def make_run(devices: int = 1, **changes) -> SimpleNamespace:
     """Fits a matrix to another, rows of the matrix over the devices; `changes` as `train__steps=3`."""
     config = default_config()
+    config.model = hyperparameters("single_stream")
     config.update_from_flattened_dict({key.replace("__", "."): value for key, value in changes.items()})
     mesh = jax.make_mesh((devices,), ("data",), (AxisType.Auto,), devices=jax.devices()[:devices])
     rows, whole = NamedSharding(mesh, P("data")), NamedSharding(mesh, P())
