@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from vlfusion_jax.core.errors import UserError
-from vlfusion_jax.data.images import augment, decode_image, fit, names_sides
+from vlfusion_jax.data.images import Canvas, augment, decode_image, names_sides, place, scale
 
 
 def encoded(image: Image.Image, format: str = "PNG", **options) -> bytes:
@@ -118,7 +118,7 @@ def test_flipped_byte_in_the_pixels_is_noticed(png):
 )
 def test_fit_keeps_the_aspect_and_marks_padding(size, canvas, expected):
     image = np.full((*size, 3), 77, np.uint8)
-    pixels, mask = fit(image, canvas)
+    pixels, mask = place(image, Canvas(canvas))
     assert pixels.shape == (*canvas, 3)
     assert (pixels.dtype, mask.dtype) == (np.uint8, np.uint8)
     real = np.zeros(canvas, np.uint8)
@@ -129,7 +129,37 @@ def test_fit_keeps_the_aspect_and_marks_padding(size, canvas, expected):
 
 def test_what_fits_is_not_resampled():
     image = np.random.default_rng(0).integers(256, size=(8, 5, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(fit(image, (8, 9))[0][:, :5], image)
+    np.testing.assert_array_equal(place(image, Canvas((8, 9)))[0][:, :5], image)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((384, 480), (384, 480)),
+        ((480, 640), (384, 512)),
+        ((640, 480), (512, 384)),
+        ((100, 400), (160 // 32 * 32, 639 // 32 * 32)),
+        ((3, 3000), (32, 608)),
+        ((500, 375), (512, 384)),
+    ],
+)
+def test_by_the_shorter_side(size, expected):
+    canvas = Canvas((608, 608), "shorter", 384, 32)
+    assert scale(np.zeros((*size, 3), np.uint8), canvas).shape[:2] == expected
+
+
+@pytest.mark.parametrize("size", [(30, 50), (50, 30), (24, 16), (7, 5)])
+def test_stretched_and_cropped_fill_the_canvas(size):
+    image = np.random.default_rng(0).integers(256, size=(*size, 3), dtype=np.uint8)
+    for resize in ("stretch", "crop"):
+        pixels, mask = place(image, Canvas((24, 16), resize))
+        assert pixels.shape == (24, 16, 3)
+        assert mask.all()
+    # Twice as large in both directions: the middle rows and columns are kept.
+    doubled = Image.fromarray(image).resize((size[1] * 2, size[0] * 2), Image.Resampling.BICUBIC)
+    half = scale(image, Canvas((size[0] * 2, size[1]), "crop"))
+    left = (size[1] * 2 - size[1]) // 2
+    np.testing.assert_array_equal(half, np.asarray(doubled)[:, left : left + size[1]])
 
 
 def test_flip_is_a_mirror_half_of_the_time():

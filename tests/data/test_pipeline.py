@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from vlfusion_jax.core.errors import UserError
-from vlfusion_jax.data.images import decode_image, scale
+from vlfusion_jax.data.images import Canvas, decode_image, scale
 from vlfusion_jax.data.pipeline import batch_shapes, eval_batches, train_batches
 from vlfusion_jax.data.source import open_source
 from vlfusion_jax.data.vocabulary import build_vocabulary
@@ -306,7 +306,7 @@ def test_shift_is_in_pixels_of_the_canvas(tmp_path, write_jsonl, jsonl_config):
     config.tasks.vqa.weight = config.tasks.itm.weight = 0.0
     config.data.shift = 2
     source = open_source(config.data, "train")
-    small = scale(decode_image(source[0].image, ""), (8, 8))
+    small = scale(decode_image(source[0].image, ""), Canvas((8, 8)))
     assert small.shape == (8, 4, 3)
     rows, columns = np.arange(8), np.arange(4)
     expected = {

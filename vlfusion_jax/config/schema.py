@@ -43,7 +43,12 @@ def _data() -> ConfigDict:
     data.path = ""  # jsonl: folder; sort_of_clevr: where it is built, '' = $VLFUSION_CACHE or ~/.cache/vlfusion_jax
     data.train_split = "train"  # split trained on
     data.eval_split = "test"  # split evaluated on
-    data.image_size = (75, 75)  # (height, width) of the array, in pixels; images are scaled to fit, then padded
+    data.image_size = (75, 75)  # (height, width) of the array, in pixels; images are resized onto it, then padded
+    # fit: as large as it goes | shorter: by their shorter side, ViLT's rule | stretch: to the whole array | crop: to
+    # fill the array, keeping their middle
+    data.resize = "fit"
+    data.shorter_side = 384  # resize=shorter: pixels of the shorter side; the longer has at most 1333/800 of it
+    data.side_multiple = 32  # resize=shorter: both sides are cut to multiples of it
     data.question_length = 16  # tokens, [CLS] and [SEP] included; longer questions are cut
     data.caption_length = 48  # tokens, [CLS] and [SEP] included; longer captions are cut
     data.questions_per_image = 1  # questions asked of each image of a training batch

@@ -14,6 +14,7 @@ from vlfusion_jax.core.errors import UserError
 _CHOICES = {
     "precision.compute": ("float32", "bfloat16"),
     "tasks.vqa.loss": ("bce", "ce"),
+    "data.resize": ("fit", "shorter", "stretch", "crop"),
     "optim.schedule": ("constant", "linear", "cosine"),
     "checkpoint.best_mode": ("max", "min"),
 }
@@ -22,7 +23,7 @@ _CHOICES = {
 _SOURCES = ("sort_of_clevr", "jsonl")
 
 _POSITIVE = (
-    "data.questions_per_image", "data.threads", "data.prefetch", "data.answers_min_count",
+    "data.questions_per_image", "data.shorter_side", "data.side_multiple", "data.threads", "data.prefetch", "data.answers_min_count",
     "optim.lr", "optim.eps", "optim.head_lr_multiplier",
     "train.steps", "train.batch_size", "train.micro_batches", "train.log_every", "eval.batch_size", "checkpoint.keep",
 )  # fmt: skip
@@ -115,6 +116,12 @@ def _check_data(config: ConfigDict) -> None:
     if not data.tokenizer:
         rule = f"must be at least {_SMALLEST_VOCABULARY}, or set data.tokenizer"
         _require(data.vocab_size >= _SMALLEST_VOCABULARY, "data.vocab_size", data.vocab_size, rule)
+    longest = data.shorter_side * 1333 // 800 // data.side_multiple * data.side_multiple
+    if data.resize == "shorter" and min(data.image_size) < longest:
+        raise UserError(
+            f"data.image_size {data.image_size} does not hold every image of data.shorter_side {data.shorter_side}: "
+            f"both sides must be at least {longest}."
+        )
     if data.shift >= min(data.image_size):
         raise UserError(f"data.shift {data.shift} moves the whole image out of data.image_size {data.image_size}.")
     for name, field in data.fields.items():

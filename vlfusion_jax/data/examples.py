@@ -20,7 +20,7 @@ class Layout:
     """The static part of a batch: which views it has, and how large they are."""
 
     views: frozenset[str]
-    image_size: tuple[int, int]
+    canvas: images.Canvas
     questions: int
     question_length: int
     caption_length: int
@@ -33,12 +33,17 @@ class Layout:
         return bool(self.views & {names.MASKED, names.MATCH})
 
 
+def canvas_of(data: ConfigDict) -> images.Canvas:
+    """The canvas that `config.data` asks for."""
+    return images.Canvas(tuple(data.image_size), data.resize, data.shorter_side, data.side_multiple)
+
+
 def layout_of(config: ConfigDict) -> Layout:
     """The layout a run's configuration asks for: the views of the tasks whose weight is not 0."""
     data = config.data
     return Layout(
         views=frozenset(view for task, view in names.VIEW_OF_TASK.items() if config.tasks[task].weight),
-        image_size=tuple(data.image_size),
+        canvas=canvas_of(data),
         questions=data.questions_per_image,
         question_length=data.question_length,
         caption_length=data.caption_length,
@@ -49,7 +54,7 @@ def layout_of(config: ConfigDict) -> Layout:
 
 def row_shapes(layout: Layout, vocabulary: Vocabulary) -> dict[str, tuple[tuple[int, ...], type]]:
     """Shape and dtype of every entry of a batch of one image, by batch key; the leading axis counts rows."""
-    height, width = layout.image_size
+    height, width = layout.canvas.size
     shapes = {names.IMAGE: ((1, height, width, 3), np.uint8), names.IMAGE_MASK: ((1, height, width), np.uint8)}
     rows, tokens, answers = layout.questions, layout.question_length, vocabulary.answers_per_question
     views = {
@@ -99,7 +104,7 @@ def sample_questions(
 
 def image_view(record: Record, layout: Layout) -> Arrays:
     """The record's image, [1, H, W, 3] uint8, and its mask, [1, H, W] uint8."""
-    return _on_canvas(images.decode_image(record.image, record.image_name), layout)
+    return _as_row(*images.place(images.decode_image(record.image, record.image_name), layout.canvas))
 
 
 def augmented_image_view(
@@ -109,14 +114,13 @@ def augmented_image_view(
 
     Both happen within the scaled image, so that the shift is one of pixels of the canvas.
     """
-    pixels = images.scale(images.decode_image(record.image, record.image_name), layout.image_size)
+    pixels = images.scale(images.decode_image(record.image, record.image_name), layout.canvas)
     flip = data.flip and not images.names_sides(texts)
-    return _on_canvas(images.augment(pixels, rng, flip=flip, shift=data.shift), layout)
+    return _as_row(*images.pad(images.augment(pixels, rng, flip=flip, shift=data.shift), layout.canvas.size))
 
 
-def _on_canvas(pixels: np.ndarray, layout: Layout) -> Arrays:
-    canvas, mask = images.fit(pixels, layout.image_size)
-    return {names.IMAGE: canvas[None], names.IMAGE_MASK: mask[None]}
+def _as_row(pixels: np.ndarray, mask: np.ndarray) -> Arrays:
+    return {names.IMAGE: pixels[None], names.IMAGE_MASK: mask[None]}
 
 
 def question_view(questions: Sequence[Question], weights: np.ndarray, layout: Layout, vocabulary: Vocabulary) -> Arrays:

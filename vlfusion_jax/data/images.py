@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import ExifTags, Image
@@ -54,25 +55,76 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def scale(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Scale `image` [h, w, 3] uint8 to fill `size` (height, width) in at least one direction, keeping its aspect ratio.
+@dataclass(frozen=True)
+class Canvas:
+    """The array that an image is brought onto.
 
-    Returns [at most height, at most width, 3] uint8; nothing is resampled that fits.
+    Attributes:
+      size: (height, width) in pixels.
+      resize: `fit`: scaled, keeping its aspect ratio, to fill the canvas in one direction; `shorter`: the shorter side
+        becomes `shorter_side`, the longer at most 1333/800 of it, both are cut to `multiple` (ViLT, Kim et al. 2021,
+        section 3.2; sizes as in its code); `stretch`: to the canvas whatever its aspect ratio; `crop`: to fill the
+        canvas in both directions, its middle kept.
+      shorter_side, multiple: in pixels, of `shorter`.
+    """
+
+    size: tuple[int, int]
+    resize: str = "fit"
+    shorter_side: int = 0
+    multiple: int = 1
+
+
+def longest_side(shorter_side: int) -> int:
+    """Most pixels of the longer side where the shorter has `shorter_side`: 639 for 384."""
+    return shorter_side * 1333 // 800
+
+
+def scale(image: np.ndarray, canvas: Canvas) -> np.ndarray:
+    """`image` [h, w, 3] uint8 as it lies on the canvas: [at most height, at most width, 3] uint8.
+
+    Nothing is resampled that has the right size.
     """
     height, width = image.shape[:2]
-    factor = min(size[0] / height, size[1] / width)
-    target = max(1, round(height * factor)), max(1, round(width * factor))
-    if target == (height, width):
-        return image
-    return np.asarray(Image.fromarray(image).resize(target[::-1], Image.Resampling.BILINEAR))
+    target = _target(height, width, canvas)
+    # `fit` is for small models of our own; the published ones were trained on bicubic resampling.
+    how = Image.Resampling.BILINEAR if canvas.resize == "fit" else Image.Resampling.BICUBIC
+    if target != (height, width):
+        image = np.asarray(Image.fromarray(image).resize(target[::-1], how))
+    if canvas.resize == "crop":
+        top, left = ((there - here) // 2 for there, here in zip(target, canvas.size, strict=True))
+        image = image[top : top + canvas.size[0], left : left + canvas.size[1]]
+    return image
 
 
-def fit(image: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """`scale` `image` [h, w, 3] uint8, lay it at the top left of a canvas of `size` (height, width), pad with zeros.
+def _target(height: int, width: int, canvas: Canvas) -> tuple[int, int]:
+    if canvas.resize == "stretch":
+        return canvas.size
+    if canvas.resize == "shorter":
+        factor = canvas.shorter_side / min(height, width)
+        sides = height * factor, width * factor
+        longest = longest_side(canvas.shorter_side)
+        if max(sides) > longest:
+            sides = tuple(side * longest / max(sides) for side in sides)
+        height, width = (max(canvas.multiple, int(side + 0.5) // canvas.multiple * canvas.multiple) for side in sides)
+        return height, width
+    if canvas.resize == "crop":  # the side that is cut is rounded down, as the published models' code does
+        rows, columns = canvas.size
+        by_rows = rows * width >= columns * height
+        return (rows, rows * width // height) if by_rows else (columns * height // width, columns)
+    factor = min(canvas.size[0] / height, canvas.size[1] / width)
+    return max(1, round(height * factor)), max(1, round(width * factor))
+
+
+def place(image: np.ndarray, canvas: Canvas) -> tuple[np.ndarray, np.ndarray]:
+    """`scale` `image` [h, w, 3] uint8, lay it at the top left of the canvas, pad with zeros.
 
     Returns pixels [height, width, 3] uint8 and mask [height, width] uint8, 1 = image, 0 = padding.
     """
-    image = scale(image, size)
+    return pad(scale(image, canvas), canvas.size)
+
+
+def pad(image: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """`image` [h, w, 3] uint8 at the top left of [height, width, 3] zeros, and the mask [height, width] uint8."""
     pixels = np.zeros((*size, 3), np.uint8)
     mask = np.zeros(size, np.uint8)
     pixels[: image.shape[0], : image.shape[1]] = image

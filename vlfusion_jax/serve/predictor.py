@@ -11,6 +11,7 @@ from vlfusion_jax.config.dump import load_plain
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.data import images
+from vlfusion_jax.data.examples import canvas_of
 from vlfusion_jax.data.records import Source
 from vlfusion_jax.data.vocabulary import Vocabulary
 from vlfusion_jax.train.checkpoint import load_meta, load_params
@@ -75,7 +76,7 @@ class Predictor:
         for image in pixels:
             if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8:
                 raise UserError(f"image: expected [height, width, 3] uint8, got {list(image.shape)} {image.dtype}.")
-        fitted = [images.fit(image, tuple(config.data.image_size)) for image in pixels]
+        fitted = [images.place(image, canvas_of(config.data)) for image in pixels]
         encoded = [vocabulary.encode(question, config.data.question_length) for question in questions]
         columns = {
             names.IMAGE: [image for image, _ in fitted],
