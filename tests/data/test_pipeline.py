@@ -213,7 +213,7 @@ def test_few_questions_come_round_with_weight_once(toy):
             assert set(rows) <= (known or {""})
             assert batch["match/weight"][n] == (image in captioned)
             assert batch["masked/weights"][n].any() == (image in captioned)
-            assert (batch["question/text"][3 * n : 3 * n + 3, 0] == vocabulary.cls_id).all()
+            assert (batch["question/text"][3 * n : 3 * n + 3, 0] == vocabulary.tokenizer.token_to_id("[CLS]")).all()
 
 
 def test_questions_without_a_known_answer_are_not_trained_on_but_count_in_evaluation(toy):

@@ -36,7 +36,12 @@ def test_training_is_the_same_in_any_order_and_process():
 
 def test_special_tokens_come_first_and_every_character_is_known(vocabulary):
     assert [vocabulary.tokenizer.id_to_token(i) for i in range(5)] == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    assert (vocabulary.pad_id, vocabulary.cls_id, vocabulary.sep_id, vocabulary.mask_id) == (0, 2, 3, 4)
+    assert (vocabulary.pad_id, vocabulary.tokenizer.token_to_id("[CLS]"), vocabulary.end_id, vocabulary.mask_id) == (
+        0,
+        2,
+        3,
+        4,
+    )
     assert vocabulary.size == 70
     np.testing.assert_array_equal(vocabulary.ordinary_ids, np.arange(5, 70))
     for text in TEXTS:
@@ -67,8 +72,8 @@ def test_pieces_of_a_word_share_its_number(vocabulary):
 @pytest.mark.parametrize("length", [2, 3, 6, 7])
 def test_long_texts_are_cut_but_keep_their_end(vocabulary, length):
     ids, mask = vocabulary.encode("the cat the cat the cat", length)
-    assert ids[0] == vocabulary.cls_id
-    assert ids[-1] == vocabulary.sep_id
+    assert ids[0] == vocabulary.tokenizer.token_to_id("[CLS]")
+    assert ids[-1] == vocabulary.end_id
     assert mask.all()
     assert (vocabulary.word_ids("the cat the cat the cat", length)[[0, -1]] == -1).all()
 
@@ -114,9 +119,9 @@ def test_unusable_tokenizers_are_refused(tmp_path):
     (tmp_path / "text.json").write_text("{}")
     with pytest.raises(UserError, match=r"text.json' is not a tokenizer.json of"):
         load_tokenizer(str(tmp_path / "text.json"))
-    other = train_tokenizer(TEXTS, 70).to_str().replace("[MASK]", "<mask>")
+    other = train_tokenizer(TEXTS, 70).to_str().replace("[PAD]", "[FILL]")
     (tmp_path / "other.json").write_text(other)
-    with pytest.raises(UserError, match=r"has no \[MASK\]"):
+    with pytest.raises(UserError, match=r"has no \[PAD\]"):
         load_tokenizer(str(tmp_path / "other.json"))
 
 

@@ -20,7 +20,7 @@ from vlfusion_jax.data.global_array import local_rows
 from vlfusion_jax.data.pipeline import check_data, check_eval_data, train_batches
 from vlfusion_jax.data.records import Source
 from vlfusion_jax.data.source import fingerprint, open_source
-from vlfusion_jax.data.vocabulary import build_vocabulary
+from vlfusion_jax.data.vocabulary import Vocabulary, build_vocabulary
 from vlfusion_jax.evals.blind import blind_accuracy
 from vlfusion_jax.serve.predictor import Predictor, answer_some
 from vlfusion_jax.train.checkpoint import has_checkpoint, load_meta
@@ -51,7 +51,7 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
     start_devices(values)
 
     training, test = (open_source(config.data, split) for split in (config.data.train_split, config.data.eval_split))
-    vocabulary = build_vocabulary([training], config.data, _tokenizer_to_go_on_with(config, workdir))
+    vocabulary = build_vocabulary([training], config.data, _vocabulary_to_go_on_with(config, workdir))
     check_data(config, training, vocabulary)
     check_eval_data(config, test, vocabulary)
     job = build(config, vocabulary)
@@ -74,11 +74,12 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
     _draw(job, outcome.state.params, test, workdir)
 
 
-def _tokenizer_to_go_on_with(config: ConfigDict, workdir: Path) -> str:
-    """Content of the tokenizer that the weights a run starts from were trained with; '' for a run from nothing."""
+def _vocabulary_to_go_on_with(config: ConfigDict, workdir: Path) -> Vocabulary | None:
+    """That of the weights a run starts from; None for a run from nothing."""
     if not config.init_from:
-        return ""
-    return load_meta(workdir if has_checkpoint(workdir) else config.init_from)["vocabulary"]["tokenizer_json"]
+        return None
+    meta = load_meta(workdir if has_checkpoint(workdir) else config.init_from)
+    return Vocabulary.from_dict(meta["vocabulary"])
 
 
 def _draw(job: Run, params: Any, test: Source, workdir: Path) -> None:

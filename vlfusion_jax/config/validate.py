@@ -23,7 +23,8 @@ _CHOICES = {
 _SOURCES = ("sort_of_clevr", "jsonl")
 
 _POSITIVE = (
-    "data.questions_per_image", "data.shorter_side", "data.side_multiple", "data.threads", "data.prefetch", "data.answers_min_count",
+    "data.questions_per_image", "data.shorter_side", "data.side_multiple", "data.threads", "data.prefetch",
+    "data.answers_min_count",
     "optim.lr", "optim.eps", "optim.head_lr_multiplier",
     "train.steps", "train.batch_size", "train.micro_batches", "train.log_every", "eval.batch_size", "checkpoint.keep",
 )  # fmt: skip

@@ -200,6 +200,8 @@ def check_data(config: ConfigDict, source: Source, vocabulary: Vocabulary) -> No
     layout, split = examples.layout_of(config), config.data.train_split
     if not layout.views:
         raise UserError("no task is on: set one of tasks.mlm.weight, tasks.itm.weight, tasks.vqa.weight above 0.")
+    if names.MASKED in layout.views:
+        _ = vocabulary.mask_id  # or its complaint
     numbers = range(len(source))
     if names.QUESTION in layout.views:
         if not any(source.text_of(number)[1] for number in numbers):

@@ -1,4 +1,4 @@
-"""The WordPiece tokenizer: trained on the run's own text, or loaded from a `tokenizer.json`."""
+"""The tokenizer: WordPiece trained on the run's own text, or any loaded from the files a published model comes with."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,6 +9,14 @@ from vlfusion_jax.core.errors import UserError
 
 PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL_TOKENS = (PAD, UNK, CLS, SEP, MASK)
+# What a token is for, and what it is called by BERT, RoBERTa, CLIP and SigLIP, in the order in which they are tried.
+ROLES = {
+    "pad": (PAD, "<pad>", "<|endoftext|>", "</s>"),
+    "begin": (CLS, "<s>", "<|startoftext|>"),
+    "end": (SEP, "</s>", "<|endoftext|>"),
+    "mask": (MASK, "<mask>"),
+}
+TOKENIZER, WORD_PIECES = "tokenizer.json", "vocab.txt"
 _CONTINUES = "##"
 
 
@@ -36,35 +44,67 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
 
 
 def load_tokenizer(path: str) -> Tokenizer:
-    """Load a `tokenizer.json`; UserError where it is missing, unreadable, or lacks a BERT special token."""
+    """Load a `tokenizer.json` or a BERT `vocab.txt`; UserError where it is missing, unreadable, or unknown in kind."""
     file = Path(path).expanduser()
     if not file.is_file():
         raise UserError(
             f"data.tokenizer '{path}' is not a file: give the path of a tokenizer.json, or '' to train one."
         )
     try:
-        tokenizer = Tokenizer.from_file(str(file))
+        tokenizer = _from_word_pieces(file) if file.suffix == ".txt" else Tokenizer.from_file(str(file))
     except Exception as error:  # tokenizers raises bare Exception
         raise UserError(
             f"data.tokenizer '{path}' is not a tokenizer.json of the tokenizers library: {error}"
         ) from error
-    missing = [token for token in SPECIAL_TOKENS if tokenizer.token_to_id(token) is None]
+    missing = [ROLES[role][0] for role in ("pad", "end") if special_token(tokenizer, role) is None]
     if missing:
-        raise UserError(f"data.tokenizer '{path}' has no {', '.join(missing)}: it needs {', '.join(SPECIAL_TOKENS)}.")
+        raise UserError(f"data.tokenizer '{path}' has no {', '.join(missing)}, nor a token known to stand for it.")
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return _with_ends(tokenizer)
 
 
-def _with_bert_rules(model: models.Model) -> Tokenizer:
+def find_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer that lies in the folder of a published model.
+
+    Raises:
+      UserError: there is none that can be read.
+    """
+    for name in (TOKENIZER, WORD_PIECES):
+        if (folder / name).is_file():
+            return load_tokenizer(str(folder / name))
+    raise UserError(
+        f"{folder} holds no {TOKENIZER} and no {WORD_PIECES}: give the model's tokenizer with --tokenizer=FILE."
+    )
+
+
+def special_token(tokenizer: Tokenizer, role: str) -> str | None:
+    """What the tokenizer calls its token for `role` of `ROLES`; None where it has none."""
+    return next((token for token in ROLES[role] if tokenizer.token_to_id(token) is not None), None)
+
+
+def _from_word_pieces(file: Path) -> Tokenizer:
+    pieces = file.read_text(encoding="utf-8").splitlines()
+    # A cased vocabulary has capital letters; an uncased one only in its special tokens.
+    lowercase = not any(piece[:1].isalpha() and piece != piece.lower() for piece in pieces)
+    vocab = {piece: number for number, piece in enumerate(pieces)}
+    tokenizer = _with_bert_rules(models.WordPiece(vocab=vocab, unk_token=UNK), lowercase)
+    tokenizer.add_special_tokens([token for token in SPECIAL_TOKENS if token in vocab])
+    return tokenizer
+
+
+def _with_bert_rules(model: models.Model, lowercase: bool = True) -> Tokenizer:
     tokenizer = Tokenizer(model)
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     return tokenizer
 
 
 def _with_ends(tokenizer: Tokenizer) -> Tokenizer:
+    """Every text begins and ends with its special token, where the tokenizer has one."""
+    begin, end = special_token(tokenizer, "begin"), special_token(tokenizer, "end")
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{CLS} $A {SEP}", special_tokens=[(token, tokenizer.token_to_id(token)) for token in (CLS, SEP)]
+        single=" ".join(part for part in (begin, "$A", end) if part),
+        special_tokens=[(token, tokenizer.token_to_id(token)) for token in (begin, end) if token],
     )
     return tokenizer

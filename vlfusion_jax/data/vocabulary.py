@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.data.records import Source
-from vlfusion_jax.data.tokenizer import CLS, MASK, PAD, SEP, SPECIAL_TOKENS, load_tokenizer, train_tokenizer
+from vlfusion_jax.data.tokenizer import ROLES, SPECIAL_TOKENS, load_tokenizer, special_token, train_tokenizer
 
 MAX_ANSWERS_PER_QUESTION = 10  # as many as VQA has annotators
 
@@ -21,13 +21,15 @@ MAX_ANSWERS_PER_QUESTION = 10  # as many as VQA has annotators
 class Vocabulary:
     """Tokenizer (as the text of its `tokenizer.json`), answer classes, and question kinds of a run.
 
-    `answers_per_question` is the number of answers with a score that one question has room for in a batch.
+    `answers_per_question` is the number of answers with a score that one question has room for in a batch, `rows` the
+    number of words that a published model was built for, where that is more than its tokenizer knows.
     """
 
     tokenizer_json: str
     answers: tuple[str, ...]
     kinds: tuple[str, ...]
     answers_per_question: int = 1
+    rows: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able dict that `from_dict` reads back."""
@@ -45,33 +47,35 @@ class Vocabulary:
 
     @property
     def size(self) -> int:
-        """Number of text tokens, the special ones included."""
-        return self.tokenizer.get_vocab_size()
+        """Number of text tokens that a model knows, the special ones included."""
+        return max(self.tokenizer.get_vocab_size(), self.rows)
 
     @cached_property
     def pad_id(self) -> int:
-        """Id of [PAD]."""
-        return self.tokenizer.token_to_id(PAD)
+        """Id of the token behind a text, such as [PAD]."""
+        return self._special("pad")
 
     @cached_property
-    def cls_id(self) -> int:
-        """Id of [CLS], the first token of every text."""
-        return self.tokenizer.token_to_id(CLS)
-
-    @cached_property
-    def sep_id(self) -> int:
-        """Id of [SEP], the last token of every text."""
-        return self.tokenizer.token_to_id(SEP)
+    def end_id(self) -> int:
+        """Id of the last token of every text, such as [SEP]."""
+        return self._special("end")
 
     @cached_property
     def mask_id(self) -> int:
-        """Id of [MASK]."""
-        return self.tokenizer.token_to_id(MASK)
+        """Id of the token in the place of a hidden one, such as [MASK]."""
+        return self._special("mask")
+
+    def _special(self, role: str) -> int:
+        token = special_token(self.tokenizer, role)
+        if token is None:
+            raise UserError(f"the tokenizer has no {ROLES[role][0]}, nor a token known to stand for it.")
+        return self.tokenizer.token_to_id(token)
 
     @cached_property
     def ordinary_ids(self) -> np.ndarray:
         """Ids of all tokens that are not special, ascending, int32."""
-        special = {self.tokenizer.token_to_id(token) for token in SPECIAL_TOKENS}
+        known = {token for tokens in ROLES.values() for token in tokens} | set(SPECIAL_TOKENS)
+        special = {self.tokenizer.token_to_id(token) for token in known}
         return np.array(sorted(set(self.tokenizer.get_vocab().values()) - special), np.int32)
 
     @cached_property
@@ -85,9 +89,10 @@ class Vocabulary:
         return {kind: number for number, kind in enumerate(self.kinds)}
 
     def encode(self, text: str, length: int) -> tuple[np.ndarray, np.ndarray]:
-        """Encode as [CLS] text [SEP] [PAD]…: read-only (ids, mask), both [length] int32, mask 1 = token, 0 = padding.
+        """Encode as [CLS] text [SEP] [PAD]…, or with what stands for these in the tokenizer.
 
-        A text that is too long loses its end but keeps [SEP]. `length` is at least 2.
+        Returns read-only (ids, mask), both [length] int32, mask 1 = token, 0 = padding.
+        A text that is too long loses its end but keeps its last token. `length` is at least 2.
         """
         ids, mask, _ = self._encode(text, length)
         return ids, mask
@@ -105,7 +110,7 @@ class Vocabulary:
         used = min(len(encoding.ids), length)
         ids = np.full(length, self.pad_id, np.int32)
         ids[:used] = encoding.ids[:used]
-        ids[used - 1] = self.sep_id
+        ids[used - 1] = self.end_id
         words = np.full(length, -1, np.int32)
         words[:used] = [-1 if word is None else word for word in encoding.word_ids[:used]]
         words[used - 1] = -1
@@ -115,19 +120,19 @@ class Vocabulary:
         return ids, mask, words
 
 
-def build_vocabulary(sources: Sequence[Source], data: ConfigDict, tokenizer_json: str = "") -> Vocabulary:
+def build_vocabulary(sources: Sequence[Source], data: ConfigDict, base: Vocabulary | None = None) -> Vocabulary:
     """Vocabulary of the texts of `sources`, normally the training split alone.
 
     Answers are those given at least `data.answers_min_count` times, most frequent first, then by name; kinds are sorted
-    by name. The tokenizer is loaded from `data.tokenizer`; where that is '' it is `tokenizer_json`, the content of such
-    a file, normally that of the checkpoint a run starts from; without either it is trained to `data.vocab_size` tokens.
+    by name. The tokenizer is loaded from `data.tokenizer`; where that is '' it is that of `base`, the vocabulary of the
+    checkpoint that a run starts from; without either it is trained to `data.vocab_size` tokens.
 
     Raises UserError where `data.tokenizer` is unusable, or where no answer is frequent enough.
     """
     if data.tokenizer:
         tokenizer = load_tokenizer(data.tokenizer)
-    elif tokenizer_json:
-        tokenizer = Tokenizer.from_str(tokenizer_json)
+    elif base is not None:
+        tokenizer = base.tokenizer
     else:
         tokenizer = train_tokenizer((text for s in sources for text in s.texts()), data.vocab_size)
     counts: Counter[str] = Counter()
@@ -148,6 +153,7 @@ def build_vocabulary(sources: Sequence[Source], data: ConfigDict, tokenizer_json
         answers=tuple(answers),
         kinds=tuple(sorted(kinds - {""})),
         answers_per_question=max(map(most_answers, sources), default=1),
+        rows=base.rows if base is not None else 0,
     )
 
 
