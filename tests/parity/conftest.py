@@ -1,5 +1,6 @@
 """Models of `transformers` with random weights, written to disk, read back as ours, and both run on the same inputs."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,9 +9,12 @@ import jax
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 
-from vlfusion_jax.convert.hugging_face import Imported, import_model, nested
+from vlfusion_jax.convert.hugging_face import Imported, converter_of, export_model, import_model, nested
 from vlfusion_jax.convert.source import open_checkpoint
+from vlfusion_jax.convert.weights import import_weights
+from vlfusion_jax.core.tree import flatten
 from vlfusion_jax.models.fusion import FusionModel
 from vlfusion_jax.models.output import FusionOutput
 
@@ -34,10 +38,16 @@ class Pair(NamedTuple):
     def gradient(self, inputs: dict[str, np.ndarray], loss: Callable[[FusionOutput], jax.Array]) -> dict[str, Any]:
         """{path: gradient} of a loss of our outputs."""
         model = FusionModel(self.ours.spec)
-        apply = jax.jit(
-            jax.grad(lambda params: loss(model.apply({"params": params}, inputs, self.ours.heads)))
-        )
-        return apply(nested(self.ours.params))
+        apply = jax.jit(jax.grad(lambda params: loss(model.apply({"params": params}, inputs, self.ours.heads))))
+        return flatten(apply(nested(self.ours.params)))
+
+    def their_gradient(self) -> dict[str, np.ndarray]:
+        """{path: gradient} of theirs, which a `backward` has left there, converted as weights are."""
+        weights = self.theirs.named_parameters()
+        found = {name: np.zeros(x.shape, np.float32) if x.grad is None else x.grad.numpy() for name, x in weights}
+        keys = converter_of(self.ours.family).name_map(self.ours.model, self.ours.sizes, self.ours.architecture)
+        shapes = {path: x.shape for path, x in self.ours.params.items()}
+        return import_weights(found, found.__getitem__, keys, shapes, "the gradient")[0]
 
 
 def randomise(model: torch.nn.Module, seed: int) -> None:
@@ -62,6 +72,42 @@ def convert(tmp_path) -> Callable[..., Pair]:
         return Pair(model, tmp_path / "theirs", import_model(open_checkpoint(str(tmp_path / "theirs")), **options))
 
     return make
+
+
+@pytest.fixture
+def there_and_back(tmp_path) -> Callable[[Pair], Pair]:
+    """Function pair -> ours saved as theirs and read by `from_pretrained`, held to be the same bytes as before."""
+
+    def make(pair: Pair) -> Pair:
+        ours, folder = pair.ours, tmp_path / "back"
+        tensors, config = export_model(
+            ours.family, ours.model, ours.sizes, ours.architecture, ours.params, ours.answers
+        )
+        before = load_file(pair.folder / "model.safetensors")
+        assert tensors.keys() == before.keys() - ours.account.copies.keys()
+        for key, tensor in tensors.items():
+            assert (tensor.dtype, tensor.shape) == (before[key].dtype, before[key].shape), key
+            assert tensor.tobytes() == before[key].tobytes(), key
+        folder.mkdir()
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+        (folder / "config.json").write_text(json.dumps(config))
+        again, info = type(pair.theirs).from_pretrained(folder, output_loading_info=True)
+        assert not any(info.values()), info
+        return pair._replace(theirs=again.eval(), folder=folder)
+
+    return make
+
+
+def gradients_close(ours: dict[str, Any], theirs: dict[str, np.ndarray], bound: float = 1e-3) -> None:
+    """Assert that every parameter's gradient is equal within `bound` of its length.
+
+    A gradient that is zero but for rounding, such as that of the keys' biases, is measured by the others' sizes.
+    """
+    assert ours.keys() == theirs.keys()
+    lengths = {path: float(np.linalg.norm(x)) for path, x in theirs.items()}
+    floor = 1e-5 * max(lengths.values())
+    for path, x in theirs.items():
+        assert np.linalg.norm(np.asarray(ours[path]) - x) <= bound * max(lengths[path], floor), path
 
 
 def close(ours: Any, theirs: torch.Tensor, bound: float, keep: np.ndarray | None = None, what: str = "") -> None:

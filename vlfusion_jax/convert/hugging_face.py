@@ -11,7 +11,7 @@ from flax import traverse_util
 from ml_collections import ConfigDict
 
 from vlfusion_jax.config.keys import nearest
-from vlfusion_jax.convert.families import vilt
+from vlfusion_jax.convert.families import bert, clip, roberta, siglip, vilt, vit
 from vlfusion_jax.convert.fields import require
 from vlfusion_jax.convert.name_map import NameMap
 from vlfusion_jax.convert.source import Checkpoint
@@ -27,7 +27,14 @@ from vlfusion_jax.models.inputs import input_shapes
 from vlfusion_jax.models.spec import ModelSpec
 
 # What converts each family, by the family's name.
-CONVERTERS: dict[str, ModuleType] = {"vilt": vilt}
+CONVERTERS: dict[str, ModuleType] = {
+    "vilt": vilt,
+    "clip": clip,
+    "siglip": siglip,
+    "bert": bert,
+    "roberta": roberta,
+    "vit": vit,
+}
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from vlfusion_jax.layers.regions import BOX_SIZE
 from vlfusion_jax.models.spec import (
     IMAGE,
     JOINT,
+    POOLED,
     TEXT,
     Bridge,
     ClassHead,
@@ -23,6 +24,7 @@ from vlfusion_jax.models.spec import (
     TextInput,
     Transform,
     WordHead,
+    pooled_of,
 )  # fmt: skip
 
 
@@ -53,7 +55,8 @@ def part_flops(
     Args:
       spec: the model.
       text_tokens: padded length of the text.
-      heads: that are applied.
+      heads: that are applied; of a contrastive one the vectors are counted, not their products, of which there are as
+        many for a text as the batch has images.
       predictions: masked positions a text, for a word head.
       texts_per_image: texts among which an image's tokens are shared: what is computed once is divided by it.
       target_tokens: padded length of the text to be generated.
@@ -95,6 +98,9 @@ def part_flops(
     widths = [_pool_width(pool, streams) for pool in spec.pools]
     if spec.pools:
         parts["pools"] = sum(_pool_flops(pool, streams) for pool in spec.pools) + _combine_flops(spec.combine, widths)
+        for pool, width in zip(spec.pools, widths, strict=True):
+            streams[pooled_of(pool.stream)] = _Stream(1, width, streams[pool.stream].share)
+        streams[POOLED] = _Stream(1, _fused_width(spec.combine, widths))
     for name in heads:
         parts[names.HEAD + name] = _head_flops(spec, name, streams, widths, predictions)
     return parts
@@ -161,8 +167,9 @@ def _pool_flops(pool: Pool, streams: dict[str, _Stream]) -> float:
     x = streams[pool.stream]
     total = 2 * x.width * pool.width
     if pool.how == "map":
-        total += _attention_flops(replace(x, tokens=1), x, x.width) + 4 * x.width * pool.mlp_width
-    return total
+        # The probe is a query for each image, its keys the image's tokens.
+        total += 4 * x.width * (x.width + x.tokens * (x.width + 1) + pool.mlp_width)
+    return total / x.share
 
 
 def _combine_flops(combine: Combine, widths: list[int]) -> float:

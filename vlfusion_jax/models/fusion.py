@@ -19,6 +19,7 @@ from vlfusion_jax.models.pooling import Combined, Pooled, pool_tokens
 from vlfusion_jax.models.spec import (
     IMAGE,
     JOINT,
+    POOLED,
     TEXT,
     Bridge,
     ClassHead,
@@ -31,6 +32,7 @@ from vlfusion_jax.models.spec import (
     TextInput,
     Transform,
     WordHead,
+    pooled_of,
 )  # fmt: skip
 from vlfusion_jax.models.steps import Bridged, Transformed, repeat_rows
 from vlfusion_jax.parallel.strategy import constrain
@@ -143,17 +145,23 @@ class FusionModel(nn.Module):
         return captured
 
     def _pool(self, streams: Streams, masks: Streams) -> jax.Array | tuple[jax.Array, ...] | None:
+        """The fused vector; it and each pooled one become streams too, of one token, in place."""
         vectors = [
             Pooled(pool, self.dtype, name=f"{pool.stream}_pooler")(streams[pool.stream], masks[pool.stream])
             for pool in self.spec.pools
         ]
         if not vectors:
             return None
+        own = {pooled_of(pool.stream): x for pool, x in zip(self.spec.pools, vectors, strict=True)}
         rows = max(map(len, vectors))
         vectors = [jnp.repeat(x, rows // len(x), axis=0) if len(x) < rows else x for x in vectors]
         if self.spec.combine.how == "late":
-            return tuple(vectors)
-        return Combined(self.spec.combine, self.dtype, name="combine")(vectors)
+            fused = tuple(vectors)
+        else:
+            fused = own[POOLED] = Combined(self.spec.combine, self.dtype, name="combine")(vectors)
+        streams |= {name: x[:, None] for name, x in own.items()}
+        masks |= {name: jnp.ones((len(x), 1), jnp.int32) for name, x in own.items()}
+        return fused
 
     def _head(
         self, name: str, inputs: Mapping, streams: Streams, masks: Streams, sources: dict[str, Any], pooled: Any

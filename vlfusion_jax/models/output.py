@@ -18,7 +18,7 @@ class FusionOutput:
         [rows, classes], {name: [images, tokens, size]} of regions; f32. Tables are padded; padded classes are masked
         by a large negative number. A contrastive head gives unit vectors {name: [rows, width]} and `logits`
         [texts, images].
-      streams: the other streams as they are in the end, by name.
+      streams: the other streams as they are in the end, by name; pooled vectors as streams of one token.
       embedded: {stream: [rows, tokens, width]} before the first step; empty unless captured.
       hidden: {stage: {stream: [layers, rows, tokens, width]}}; empty unless captured.
       attention: {stage: {sub-layer: [layers, rows, heads, queries, keys]}} in f32; empty unless captured.

@@ -13,9 +13,15 @@ TEXT = "text"
 IMAGE = "image"
 JOINT = "joint"  # text and image tokens in one sequence
 TARGET = "target"  # text that is generated
+POOLED = "pooled"  # for contrastive heads: the fused vector, as a stream of one token
 
 # Vocabularies and answer sets are padded to a multiple of this: it divides over any usual mesh, and fills TPU lanes.
 TABLE_MULTIPLE = 128
+
+
+def pooled_of(stream: str) -> str:
+    """For contrastive heads: the vector that the model pools of `stream`, as a stream of one token."""
+    return f"{stream}_pooled"
 
 
 @dataclass(frozen=True)
@@ -323,7 +329,8 @@ class ContrastiveHead:
     """Normalised vectors of text and image, and their scaled products.
 
     Attributes:
-      vectors: (name, pool) pairs, `text` and `image` among them.
+      vectors: (name, pool) pairs, `text` and `image` among them; pools may also read `POOLED` and what
+        `pooled_of` a stream gives.
       scale: initial log of the scale; None = products are not scaled.
       bias: initial bias; None = none.
     """

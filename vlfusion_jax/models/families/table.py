@@ -9,7 +9,7 @@ from vlfusion_jax.config.keys import nearest
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.layers.stack import REMAT_POLICIES
-from vlfusion_jax.models.families import plain, vilt
+from vlfusion_jax.models.families import bert, clip, plain, roberta, siglip, vilt, vit
 from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.spec import ImageInput, ModelSpec, RegionInput, TextInput
 from vlfusion_jax.ops.activations import ACTIVATIONS
@@ -19,6 +19,11 @@ FAMILIES: dict[str, ModuleType] = {
     "two_stream": plain,
     "cross_attention": plain,
     "vilt": vilt,
+    "clip": clip,
+    "siglip": siglip,
+    "bert": bert,
+    "roberta": roberta,
+    "vit": vit,
 }
 
 # Hyperparameters that every family has.
@@ -32,7 +37,7 @@ _CHOICES = {
     "image_tokens": ("patch", "conv"),
 }
 # Hyperparameters, by the end of their names, that may be 0.
-_MAY_BE_ZERO = ("layers", "dropout", "patch_size")
+_MAY_BE_ZERO = ("layers", "dropout", "position_offset", "patch_size")
 _WIDTHS = {"heads": "width", "text_heads": "text_width", "image_heads": "image_width"}
 
 
@@ -115,8 +120,9 @@ def _check_value(where: str, key: str, value: Any) -> None:
         raise UserError(f"{where} is {value!r}; it must be one of {', '.join(choices)}.{nearest(value, choices)}")
     if key.endswith("dropout") and not 0 <= value < 1:
         raise UserError(f"{where} is {value!r}; it must be at least 0 and below 1.")
-    if isinstance(value, tuple) and not (value and all(type(item) is int and item > 0 for item in value)):
-        raise UserError(f"{where} is {value!r}; it must be a tuple of one or more whole numbers above 0.")
+    kind, numbers = (float, "numbers") if key.startswith("pixel_") else (int, "whole numbers")
+    if isinstance(value, tuple) and not (value and all(type(item) is kind and item > 0 for item in value)):
+        raise UserError(f"{where} is {value!r}; it must be a tuple of one or more {numbers} above 0.")
     if type(value) in (int, float):
         zero = key.endswith(_MAY_BE_ZERO)
         if value < 0 or (value == 0 and not zero):

@@ -1,0 +1,59 @@
+"""BERT (Devlin et al. 2019, "BERT: Pre-training of Deep Bidirectional Transformers"), a text tower alone."""
+
+from typing import Any
+
+from vlfusion_jax.core import names
+from vlfusion_jax.layers.block import MLP, SELF, BlockSpec, Stage
+from vlfusion_jax.models.families.given import Given
+from vlfusion_jax.models.spec import TEXT, ClassHead, ModelSpec, Pool, TextInput, WordHead
+
+SIZES = {
+    "base": {
+        "width": 768,
+        "layers": 12,
+        "heads": 12,
+        "mlp_width": 3072,
+        "activation": "gelu",
+        "norm_epsilon": 1e-12,
+        "dropout": 0.1,
+        "attention_dropout": 0.1,
+        "text_positions": 512,  # rows of the position table
+        "position_offset": 0,  # row of a text's first token
+        "token_types": 2,
+        "pooler": True,  # a vector of the first token, which class heads read
+    },
+    "tiny": {
+        "width": 32,
+        "layers": 2,
+        "heads": 2,
+        "mlp_width": 64,
+        "dropout": 0.0,
+        "attention_dropout": 0.0,
+    },
+}
+PUBLISHED = {"base": {"parameters": 110e6, "source": "Devlin et al. 2019, section 3"}}
+
+
+def spec(model: Any, given: Given) -> ModelSpec:
+    """The model of `config.model`."""
+    width, epsilon = model.width, model.norm_epsilon
+    block = BlockSpec(
+        model.heads, model.mlp_width, "post", epsilon, model.activation, model.dropout, model.attention_dropout
+    )
+    pooled = (names.VQA, ClassHead(given.answers, given.answer_hidden, pad=True))
+    return ModelSpec(
+        inputs=(
+            TextInput(
+                TEXT, given.vocab, width, model.text_positions, model.token_types, model.position_offset, epsilon,
+                dropout=model.dropout,
+            ),
+        ),
+        steps=(Stage("text_layers", (TEXT,), (block,), (SELF, MLP), model.layers),),
+        pools=(Pool(TEXT, "first", width, activation="tanh"),) if model.pooler else (),
+        heads=(
+            (names.MLM, WordHead(TEXT, model.activation, epsilon)),
+            *((pooled,) if model.pooler else ()),
+        ),
+        scan=model.scan_layers,
+        remat=model.remat,
+    )  # fmt: skip

@@ -1,0 +1,95 @@
+"""CLIP (Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision")."""
+
+from typing import Any
+
+from vlfusion_jax.core import names
+from vlfusion_jax.layers.block import MLP, SELF, BlockSpec, Stage
+from vlfusion_jax.models.families.given import Given
+from vlfusion_jax.models.spec import (
+    IMAGE, TEXT, ClassHead, Combine, ContrastiveHead, ImageInput, ModelSpec, Pool, TextInput, Transform,
+)  # fmt: skip
+
+SIZES = {
+    "base": {
+        "text_width": 512,
+        "text_layers": 12,
+        "text_heads": 8,
+        "text_mlp_width": 2048,
+        "text_activation": "quick_gelu",
+        "text_norm_epsilon": 1e-5,
+        "text_attention_dropout": 0.0,
+        "text_positions": 77,  # rows of the text's position table
+        "image_width": 768,
+        "image_layers": 12,
+        "image_heads": 12,
+        "image_mlp_width": 3072,
+        "image_activation": "quick_gelu",
+        "image_norm_epsilon": 1e-5,
+        "image_attention_dropout": 0.0,
+        "patch_size": 32,
+        "projection": 512,  # width of the vectors that are compared
+        "pixel_mean": (0.48145466, 0.4578275, 0.40821073),
+        "pixel_std": (0.26862954, 0.26130258, 0.27577711),
+    },
+    "base16": {"patch_size": 16},
+    "tiny": {
+        "text_width": 32,
+        "text_layers": 2,
+        "text_heads": 2,
+        "text_mlp_width": 64,
+        "image_width": 48,
+        "image_layers": 2,
+        "image_heads": 3,
+        "image_mlp_width": 96,
+        "patch_size": 8,
+        "projection": 32,
+    },
+}
+PUBLISHED = {"base": {"parameters": 151.3e6, "source": "the released ViT-B/32"}}
+
+
+def spec(model: Any, given: Given) -> ModelSpec:
+    """The model of `config.model`."""
+    text = Pool(TEXT, "last", model.projection, bias=False)  # the end-of-text token is the last of a text
+    image = Pool(IMAGE, "first", model.projection, bias=False)
+    return ModelSpec(
+        inputs=(
+            TextInput(TEXT, given.vocab, model.text_width, model.text_positions, epsilon=None),
+            ImageInput(
+                "patch", given.image_size, model.image_width, model.patch_size, patch_bias=False, cls=True,
+                epsilon=model.image_norm_epsilon, mean=model.pixel_mean, std=model.pixel_std,
+            ),
+        ),
+        steps=towers(model, causal=True),
+        pools=(Pool(TEXT, "last"), Pool(IMAGE, "first")),
+        combine=Combine("concat"),
+        heads=(
+            (names.CONTRASTIVE, ContrastiveHead(((TEXT, text), (IMAGE, image)))),
+            *late_heads(model.text_width + model.image_width, given),
+        ),
+        scan=model.scan_layers,
+        remat=model.remat,
+    )  # fmt: skip
+
+
+def towers(model: Any, causal: bool) -> tuple[Stage | Transform, ...]:
+    """Pre-norm layers over the text and over the image, which never meet, and the norm behind each."""
+    text_block, image_block = (
+        BlockSpec(
+            model[f"{each}_heads"], model[f"{each}_mlp_width"], "pre", model[f"{each}_norm_epsilon"],
+            model[f"{each}_activation"], attention_dropout=model[f"{each}_attention_dropout"],
+        )
+        for each in (TEXT, IMAGE)
+    )  # fmt: skip
+    return (
+        Stage("text_layers", (TEXT,), (text_block,), (SELF, MLP), model.text_layers, causal=causal),
+        Stage("image_layers", (IMAGE,), (image_block,), (SELF, MLP), model.image_layers),
+        Transform("text_norm", TEXT, TEXT, norm_out=model.text_norm_epsilon),
+        Transform("image_norm", IMAGE, IMAGE, norm_out=model.image_norm_epsilon),
+    )
+
+
+def late_heads(width: int, given: Given) -> tuple[tuple[str, ClassHead], ...]:
+    """Heads over both vectors end to end, `width` in all: late fusion. Their hidden part is where the two meet."""
+    hidden = given.answer_hidden or width
+    return (names.ITM, ClassHead(2, hidden)), (names.VQA, ClassHead(given.answers, hidden, pad=True))

@@ -1,0 +1,57 @@
+"""ViT (Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words"), an image tower alone."""
+
+from typing import Any
+
+from vlfusion_jax.core import names
+from vlfusion_jax.layers.block import MLP, SELF, BlockSpec, Stage
+from vlfusion_jax.models.families.given import Given
+from vlfusion_jax.models.spec import IMAGE, ClassHead, ImageInput, ModelSpec, Pool, Transform
+
+SIZES = {
+    "base": {
+        "width": 768,
+        "layers": 12,
+        "heads": 12,
+        "mlp_width": 3072,
+        "activation": "gelu",
+        "norm_epsilon": 1e-12,  # as Hugging Face has it; 1e-6 in the original
+        "dropout": 0.0,
+        "attention_dropout": 0.0,
+        "patch_size": 16,
+        "pooler": True,  # whether class heads read a projection of the class token, or the token itself
+        "pixel_mean": (0.5, 0.5, 0.5),
+        "pixel_std": (0.5, 0.5, 0.5),
+    },
+    "tiny": {
+        "width": 32,
+        "layers": 2,
+        "heads": 2,
+        "mlp_width": 64,
+        "patch_size": 8,
+    },
+}
+PUBLISHED = {"base": {"parameters": 86e6, "source": "Dosovitskiy et al. 2021, table 1"}}
+
+
+def spec(model: Any, given: Given) -> ModelSpec:
+    """The model of `config.model`."""
+    width, epsilon = model.width, model.norm_epsilon
+    block = BlockSpec(
+        model.heads, model.mlp_width, "pre", epsilon, model.activation, model.dropout, model.attention_dropout
+    )
+    return ModelSpec(
+        inputs=(
+            ImageInput(
+                "patch", given.image_size, width, model.patch_size, cls=True, dropout=model.dropout,
+                mean=model.pixel_mean, std=model.pixel_std,
+            ),
+        ),
+        steps=(
+            Stage("image_layers", (IMAGE,), (block,), (SELF, MLP), model.layers),
+            Transform("image_norm", IMAGE, IMAGE, norm_out=epsilon),
+        ),
+        pools=(Pool(IMAGE, "first", width, activation="tanh") if model.pooler else Pool(IMAGE),),
+        heads=((names.VQA, ClassHead(given.answers, given.answer_hidden, pad=True)),),
+        scan=model.scan_layers,
+        remat=model.remat,
+    )  # fmt: skip
