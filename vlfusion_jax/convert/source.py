@@ -53,7 +53,10 @@ def open_checkpoint(source: str) -> Checkpoint:
         keys, read = _pickle(file)
     else:
         keys, read = _safetensors(file)
-    return Checkpoint(source, folder, keys, read, _config(folder))
+    # What TensorFlow calls the parameters of a layer norm, in checkpoints that come from there, such as BERT's.
+    names = {key.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias"): key
+             for key in keys}  # fmt: skip
+    return Checkpoint(source, folder, tuple(names), lambda key: read(names[key]), _config(folder))
 
 
 def _cached(name: str) -> Path:

@@ -34,8 +34,8 @@ SIZES = {
 PUBLISHED = {"base": {"parameters": 110e6, "source": "Devlin et al. 2019, section 3"}}
 
 
-def spec(model: Any, given: Given) -> ModelSpec:
-    """The model of `config.model`."""
+def spec(model: Any, given: Given, word_activation: str = "") -> ModelSpec:
+    """The model of `config.model`; `word_activation` is that of the word head where it is not the layers'."""
     width, epsilon = model.width, model.norm_epsilon
     block = BlockSpec(
         model.heads, model.mlp_width, "post", epsilon, model.activation, model.dropout, model.attention_dropout
@@ -51,7 +51,7 @@ def spec(model: Any, given: Given) -> ModelSpec:
         steps=(Stage("text_layers", (TEXT,), (block,), (SELF, MLP), model.layers),),
         pools=(Pool(TEXT, "first", width, activation="tanh"),) if model.pooler else (),
         heads=(
-            (names.MLM, WordHead(TEXT, model.activation, epsilon)),
+            (names.MLM, WordHead(TEXT, word_activation or model.activation, epsilon)),
             *((pooled,) if model.pooler else ()),
         ),
         scan=model.scan_layers,

@@ -1,5 +1,7 @@
 """RoBERTa (Liu et al. 2019, "RoBERTa: A Robustly Optimized BERT Pretraining Approach"): BERT, positions from 2 on."""
 
+from functools import partial
+
 from vlfusion_jax.models.families import bert
 
 SIZES = {
@@ -14,4 +16,4 @@ SIZES = {
 }
 PUBLISHED = {"base": {"parameters": 125e6, "source": "the released roberta.base"}}
 
-spec = bert.spec
+spec = partial(bert.spec, word_activation="gelu")
