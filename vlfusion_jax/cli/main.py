@@ -18,6 +18,7 @@ COMMANDS = {
     "train": "train a run and evaluate it; the same command again resumes it",
     "evaluate": "evaluate a trained run and print a table",
     "predict": "answer a question about an image with a trained run",
+    "convert": "read a checkpoint of Hugging Face's transformers, or write one",
     "data": "build or check the data of a run",
     "inspect": "show parameters, shardings and bytes of a run as a table",
 }

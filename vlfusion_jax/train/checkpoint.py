@@ -166,6 +166,24 @@ def load_meta(path: str | Path) -> dict[str, Any]:
     return _newest_readable(_checkpoint_folders(Path(path)), _read_meta)[1]
 
 
+def stored_params(path: str | Path) -> dict[str, jax.ShapeDtypeStruct]:
+    """{path: shape and dtype} of the parameters of the newest readable checkpoint; nothing is loaded.
+
+    Args:
+      path: a work directory, its `checkpoints` folder, or the folder of one checkpoint.
+
+    Raises:
+      UserError: no readable checkpoint.
+    """
+
+    def read(folder: Path) -> dict[str, jax.ShapeDtypeStruct]:
+        with _context():
+            leaves = flatten(ocp.checkpointables_metadata(folder).metadata[_STATE]["params"])
+        return {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in leaves.items()}
+
+    return _newest_readable(_checkpoint_folders(Path(path)), read)[1]
+
+
 def load_params(
     path: str | Path,
     abstract_params: Any,

@@ -4,8 +4,10 @@ from importlib.metadata import version
 from typing import Any
 
 import jax
+from ml_collections import ConfigDict
 
 from vlfusion_jax.config.dump import dump_plain
+from vlfusion_jax.data.vocabulary import Vocabulary
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "grain", "numpy")
 
@@ -15,13 +17,19 @@ def describe(run: Any, clock: float, source: str = "") -> dict[str, Any]:
 
     `config` reads back with `config.dump.load_plain`, `vocabulary` with `data.vocabulary.Vocabulary.from_dict`.
     """
-    return {
-        "config": dump_plain(run.config),
-        "vocabulary": run.vocabulary.to_dict(),
-        "layout": "scanned" if run.config.model.scan_layers else "unrolled",
+    return describe_model(run.config, run.vocabulary) | {
         "strategy": {"name": run.strategy.name, "mesh": dict(run.strategy.mesh.shape)},
         "hosts": jax.process_count(),
-        "versions": {package: version(package) for package in _PACKAGES},
         "source": source,
         "clock": clock,
+    }
+
+
+def describe_model(config: ConfigDict, vocabulary: Vocabulary) -> dict[str, Any]:
+    """What of a description any parameters have, trained here or not."""
+    return {
+        "config": dump_plain(config),
+        "vocabulary": vocabulary.to_dict(),
+        "layout": "scanned" if config.model.scan_layers else "unrolled",
+        "versions": {package: version(package) for package in _PACKAGES},
     }

@@ -1,0 +1,138 @@
+"""vlfusion convert --from=hf SRC --out=DIR [--family=NAME [--size=NAME]] [--tokenizer=FILE]
+vlfusion convert --to=hf DIR --out=FOLDER [--architecture=CLASS]
+
+From a checkpoint of Hugging Face's transformers to ours and back, every key accounted for. SRC is a folder, a weights
+file, or the name of a model in the Hugging Face cache, such as dandelin/vilt-b32-finetuned-vqa. What comes out is read
+by --init_from, vlfusion predict and vlfusion_jax.load. Checkpoints of the papers' own repositories, which have no
+config.json, need --family.
+"""
+
+import contextlib
+import json
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from absl import flags
+from safetensors.numpy import save_file
+
+from vlfusion_jax.cli.arguments import parse
+from vlfusion_jax.convert.hugging_face import converter_of, export_model, import_model
+from vlfusion_jax.convert.original import import_original
+from vlfusion_jax.convert.source import SAFETENSORS, open_checkpoint
+from vlfusion_jax.core import names
+from vlfusion_jax.core.errors import UserError
+from vlfusion_jax.data.tokenizer import TOKENIZER, find_tokenizer, load_tokenizer, special_token
+from vlfusion_jax.data.vocabulary import Vocabulary
+from vlfusion_jax.train.converted import REPORT, heads_of, read_parameters, sizes_of, write_converted
+
+FORMATS = ("hf",)
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    """Add the flags of this subcommand."""
+    flags.DEFINE_string("from", "", "format of SRC: hf", flag_values=values)
+    flags.DEFINE_string("to", "", "format to write: hf", flag_values=values)
+    flags.DEFINE_string("out", "", "folder to write, which must not exist yet", flag_values=values)
+    flags.DEFINE_string(
+        "family", "", "family that SRC must be of; default what its config.json says", flag_values=values
+    )
+    flags.DEFINE_string("size", "base", "size of the family, where SRC has no config.json", flag_values=values)
+    flags.DEFINE_string("tokenizer", "", "tokenizer.json or vocab.txt, where SRC has none", flag_values=values)
+    flags.DEFINE_string(
+        "architecture", "", "class of transformers to write for, such as ViltForMaskedLM", flag_values=values
+    )
+
+
+def run(values: flags.FlagValues, arguments: list[str]) -> None:
+    """Convert one way or the other, print the report, and leave nothing behind where it fails."""
+    words = parse(values, arguments)
+    source_format, target_format = values["from"].value, values.to
+    if bool(source_format) == bool(target_format) or (source_format or target_format) not in FORMATS:
+        raise UserError("convert takes --from=hf or --to=hf.")
+    if len(words) != 1:
+        raise UserError("convert takes one checkpoint: vlfusion convert --from=hf SRC --out=DIR")
+    if not values.out:
+        raise UserError("--out is missing: name the folder to write.")
+    with _new_folder(Path(values.out)) as folder:
+        report = _from_hf(words[0], folder, values) if source_format else _to_hf(words[0], folder, values.architecture)
+    print("\n".join(report))
+    print(f"written to {values.out}")
+
+
+def _from_hf(source: str, folder: Path, values: flags.FlagValues) -> list[str]:
+    checkpoint = open_checkpoint(source)
+    if checkpoint.config:
+        imported = import_model(checkpoint, values.family)
+    elif values.family:
+        imported = import_original(checkpoint, values.family, values.size)
+    else:
+        raise UserError(f"{source} has no config.json: say what it is by --family, and --size where it is not base.")
+    tokenizer = load_tokenizer(values.tokenizer) if values.tokenizer else find_tokenizer(checkpoint.folder)
+    vocabulary = Vocabulary(tokenizer.to_str(), imported.answers, (), rows=imported.sizes.vocab)
+    if tokenizer.get_vocab_size() > imported.sizes.vocab:
+        raise UserError(
+            f"the tokenizer has {tokenizer.get_vocab_size()} tokens, the model {imported.sizes.vocab}: they do not "
+            "belong together; give the model's own by --tokenizer=FILE."
+        )
+    write_converted(folder, imported, vocabulary, Path(values.out).name)
+    tokenizer.save(str(folder / TOKENIZER))
+    return imported.account.lines()
+
+
+def _to_hf(source: str, folder: Path, architecture: str) -> list[str]:
+    params, config, vocabulary = read_parameters(source)
+    family, heads = config.model.family, heads_of(params)
+    architecture = architecture or _class_for(family, heads, source)
+    kept = converter_of(family).HEADS.get(architecture, ())
+    left = tuple(f"{names.HEAD}{head}/" for head in heads if head not in kept)
+    params = {path: leaf for path, leaf in params.items() if not path.startswith(left)} if left else params
+    answers = vocabulary.answers if names.VQA in kept else ()
+    sizes = sizes_of(config, vocabulary)
+    tensors, theirs = export_model(family, config.model, sizes, architecture, params, answers)
+    save_file(tensors, folder / SAFETENSORS, metadata={"format": "pt"})
+    _write_json(folder / "config.json", theirs)
+    (folder / TOKENIZER).write_text(vocabulary.tokenizer_json, encoding="utf-8")
+    special = {role: special_token(vocabulary.tokenizer, role) for role in ("pad", "begin", "end", "mask")}
+    theirs_by_role = {"pad": "pad_token", "begin": "cls_token", "end": "sep_token", "mask": "mask_token"}
+    _write_json(
+        folder / "tokenizer_config.json",
+        {"tokenizer_class": "PreTrainedTokenizerFast"}
+        | {theirs_by_role[role]: token for role, token in special.items() if token},
+    )
+    report = [f"{len(tensors)} tensors written for {architecture}", *(f"left out {head}" for head in left)]
+    (folder / REPORT).write_text("\n".join(report) + "\n", encoding="utf-8")
+    return report
+
+
+def _class_for(family: str, heads: tuple[str, ...], source: str) -> str:
+    """The class that has just these heads."""
+    classes = converter_of(family).HEADS
+    fitting = [name for name, own in classes.items() if sorted(own) == sorted(heads)]
+    if not fitting:
+        raise UserError(
+            f"{source} has the heads {', '.join(heads) or 'none'}, which no class of transformers has together: choose "
+            f"one by --architecture: {', '.join(classes)}; other heads are left out."
+        )
+    return fitting[0]
+
+
+@contextlib.contextmanager
+def _new_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill, which takes its name only when all is done."""
+    if path.exists():
+        raise UserError(f"--out={path} exists already; name a folder that does not.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.new")
+    folder.mkdir()
+    try:
+        yield folder
+        folder.rename(path)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _write_json(file: Path, content: dict) -> None:
+    file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

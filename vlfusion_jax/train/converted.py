@@ -1,0 +1,102 @@
+"""A converted model as a checkpoint that runs start from, and the way back."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from vlfusion_jax.config.dump import load_plain
+from vlfusion_jax.config.schema import default_config
+from vlfusion_jax.convert.hugging_face import Imported, nested
+from vlfusion_jax.core import names
+from vlfusion_jax.core.tree import flatten
+from vlfusion_jax.data.vocabulary import Vocabulary
+from vlfusion_jax.models.families.given import Given
+from vlfusion_jax.models.spec import TextInput
+from vlfusion_jax.train.checkpoint import Checkpointer, load_meta, load_params, stored_params
+from vlfusion_jax.train.meta import describe_model
+
+REPORT = "conversion.txt"
+# Longer texts than these are rare in questions and captions, and cost time; the model's tables keep their length.
+_USUAL_LENGTH = 40
+# How the images of a family were resized where it was trained, if not stretched.
+_RESIZE = {"vilt": "shorter", "clip": "crop", "bridgetower": "crop"}
+_TASKS = (names.MLM, names.ITM, names.VQA)
+
+
+def converted_config(imported: Imported, name: str) -> ConfigDict:
+    """A run's config with the model, and the images and texts it was made for; tasks are those with a head."""
+    config = default_config()
+    config.name = name
+    config.model = imported.model
+    config.data.source = "jsonl"
+    config.data.image_size = imported.sizes.image_size
+    config.data.resize = _RESIZE.get(imported.family, "stretch")
+    if config.data.resize == "shorter":
+        config.data.side_multiple = imported.model.patch_size
+        config.data.shorter_side = imported.model.patch_size * imported.model.grid[0]
+    room = [each.length - each.position_offset for each in imported.spec.inputs if isinstance(each, TextInput)]
+    config.data.question_length = config.data.caption_length = min([_USUAL_LENGTH, *room])
+    for task in _TASKS:
+        config.tasks[task].weight = float(task in imported.heads)
+    return config
+
+
+def write_converted(folder: Path, imported: Imported, vocabulary: Vocabulary, name: str) -> None:
+    """Checkpoint 0 of a work directory, and the report of what became of every key beside it."""
+    config = converted_config(imported, name)
+    checkpoints = Checkpointer(folder, config.checkpoint)
+    checkpoints.save(0, {"params": nested(imported.params)}, describe_model(config, vocabulary))
+    checkpoints.close()
+    (folder / REPORT).write_text("\n".join(imported.account.lines()) + "\n", encoding="utf-8")
+
+
+def start_from(config: ConfigDict, path: str) -> None:
+    """Sets in `config` what a run needs to start from a checkpoint: its model, how it reads images and texts, `init_from`.
+
+    Raises:
+      UserError: no readable checkpoint at `path`.
+    """
+    stored = load_plain(load_meta(path)["config"], path)
+    config.model = stored.model
+    config.init_from = path
+    for key in ("image_size", "resize", "shorter_side", "side_multiple", "question_length", "caption_length"):
+        config.data[key] = stored.data[key]
+
+
+def read_parameters(path: str) -> tuple[dict[str, np.ndarray], ConfigDict, Vocabulary]:
+    """{path: array} of a checkpoint on the host, with its config and vocabulary.
+
+    Raises:
+      UserError: no readable checkpoint.
+    """
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    wanted: dict[str, Any] = {
+        name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here) for name, leaf in stored_params(path).items()
+    }
+    meta = load_meta(path)
+    params = flatten(load_params(path, nested(wanted)))
+    return (
+        {name: np.asarray(leaf) for name, leaf in params.items()},
+        load_plain(meta["config"], path),
+        Vocabulary.from_dict(meta["vocabulary"]),
+    )
+
+
+def sizes_of(config: ConfigDict, vocabulary: Vocabulary) -> Given:
+    """What data and vocabulary of a run decide about its model."""
+    return Given(
+        vocabulary.size,
+        max(1, len(vocabulary.answers)),
+        max(config.data.question_length, config.data.caption_length),
+        tuple(config.data.image_size),
+        config.tasks.vqa.hidden,
+    )
+
+
+def heads_of(params: dict[str, Any]) -> tuple[str, ...]:
+    """Names of the heads among parameters {path: leaf}."""
+    first = {path.partition("/")[0] for path in params}
+    return tuple(sorted(part.removeprefix(names.HEAD) for part in first if part.startswith(names.HEAD)))
