@@ -8,11 +8,22 @@ import pytest
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from vlfusion_jax.core import names
+from vlfusion_jax.models.families.given import Given
+from vlfusion_jax.models.families.table import FAMILIES, hyperparameters
 from vlfusion_jax.models.flops import row_flops
 from vlfusion_jax.models.fusion import FusionModel
+from vlfusion_jax.models.inputs import input_shapes
 
 KINDS = ("single_stream", "two_stream", "cross_attention")
 IMAGES, TOKENS, PREDICTIONS = 3, 6, 3
+# Families and the heads that are counted.
+FAMILY_HEADS = {
+    "clip": (names.VQA, names.CONTRASTIVE),
+    "siglip": (names.ITM, names.CONTRASTIVE),
+    "bert": (names.MLM, names.VQA),
+    "roberta": (names.MLM,),
+    "vit": (names.VQA,),
+}
 
 
 def count(jaxpr: Jaxpr) -> int:
@@ -54,6 +65,30 @@ def test_equals_the_count(make_spec, random_inputs, kind, tokens, head):
 def test_equals_the_count_where_texts_share_an_image(make_spec, random_inputs, kind):
     spec, texts = make_spec(model__family=kind), 4
     expected = counted(spec, random_inputs(0, images=IMAGES, texts=texts, tokens=TOKENS), (names.VQA,))
+    assert IMAGES * texts * row_flops(spec, TOKENS, names.VQA, texts_per_image=texts) == expected
+
+
+@pytest.mark.parametrize(
+    ("family", "head"), [(family, head) for family, heads in FAMILY_HEADS.items() for head in heads]
+)
+def test_every_family_equals_the_count(family, head):
+    spec = FAMILIES[family].spec(hyperparameters(family, "tiny"), Given(50, 7, TOKENS, (24, 32)))
+    inputs = input_shapes(spec.inputs, IMAGES, TOKENS)
+    expected = counted(spec, inputs, (head,))
+    if head == names.CONTRASTIVE:  # the products of a batch's texts and images are not any row's own
+        model = FusionModel(spec)
+        output, _ = jax.eval_shape(lambda x: model.init_with_output(jax.random.key(0), x, (head,)), inputs)
+        expected -= 2 * IMAGES**2 * output.logits[head][names.TEXT].shape[-1]
+    assert IMAGES * row_flops(spec, TOKENS, head, predictions=1) == expected
+
+
+@pytest.mark.parametrize("family", ["clip", "siglip"])
+def test_a_tower_s_image_is_pooled_once_for_all_its_texts(family):
+    spec = FAMILIES[family].spec(hyperparameters(family, "tiny"), Given(50, 7, TOKENS, (24, 32)))
+    texts, shapes = 4, input_shapes(spec.inputs, IMAGES, TOKENS)
+    several = input_shapes(spec.inputs, IMAGES * texts, TOKENS)
+    inputs = several | {name: shapes[name] for name in (names.IMAGE, names.IMAGE_MASK)}
+    expected = counted(spec, inputs, (names.VQA,))
     assert IMAGES * texts * row_flops(spec, TOKENS, names.VQA, texts_per_image=texts) == expected
 
 
