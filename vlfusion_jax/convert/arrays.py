@@ -14,6 +14,8 @@ def to_ours(theirs: np.ndarray, entry: Entry, shape: Shape) -> np.ndarray:
     x = theirs.reshape(theirs.shape[entry.ones :])
     if entry.rows:
         x = x[slice(*entry.rows)]
+    if entry.reverse:
+        x = x[::-1]
     x = x.reshape(_core_shape(entry, shape))
     if entry.how == CONV:
         x = x.transpose(2, 3, 1, 0)
@@ -39,6 +41,8 @@ def to_theirs(ours: Sequence[np.ndarray], entries: Sequence[Entry]) -> np.ndarra
             x = x.reshape(height, width, inputs, out).transpose(3, 2, 0, 1)
         elif entry.how in (LINEAR, LINEAR_IN):
             x = x.reshape(core[::-1]).T
+        if entry.reverse:
+            x = x[::-1]
         parts.append(x.reshape(_part_shape(entry, core)))
     whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
     return np.ascontiguousarray(whole).reshape((1,) * entries[0].ones + whole.shape)

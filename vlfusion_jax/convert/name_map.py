@@ -25,6 +25,7 @@ class Entry:
       how: one of the constants above.
       rows: (first, end) rows of their array, which holds other parameters in the rest; None = all of it.
       ones: leading dims of size 1 that theirs has.
+      reverse: whether their rows are in reverse order.
       size: their rows of a table, or outputs of a linear map or bias, where ours is padded to more; 0 = the same.
       first: number of their layer that is our layer 0.
       layers: how many layers `{i}` counts.
@@ -35,6 +36,7 @@ class Entry:
     how: str = VECTOR
     rows: tuple[int, int] | None = None
     ones: int = 0
+    reverse: bool = False
     size: int = 0
     first: int = 0
     layers: int = 0
@@ -109,7 +111,9 @@ def mlp(expand: str, contract: str, ours: str, **more) -> list[Entry]:
     return [*linear(expand, f"{ours}/expand", **more), *linear(contract, f"{ours}/contract", **more)]
 
 
-def bert_layers(theirs: str, stage: str, stream: str, layers: int, first: int = 0, cross: bool = False) -> list[Entry]:
+def bert_layers(
+    theirs: str, stage: str, stream: str, layers: int, first: int = 0, cross: bool = False, again: str = ""
+) -> list[Entry]:
     """Post-norm layers named as BERT's, `theirs` being what stands before `attention` with `{i}` in it.
 
     Args:
@@ -119,6 +123,7 @@ def bert_layers(theirs: str, stage: str, stream: str, layers: int, first: int = 
       layers: how many.
       first: number of theirs that is our layer 0.
       cross: whether there is a `crossattention`.
+      again: ending of the feed-forward part's name in a stage that has several: `_2`.
     """
     ours, more = f"{stage}/{LAYER}/{stream}", {"layers": layers, "first": first}
     entries = []
@@ -126,8 +131,8 @@ def bert_layers(theirs: str, stage: str, stream: str, layers: int, first: int = 
         parts = (f"{theirs}.{name}.self.{part}" for part in ("query", "key", "value"))
         entries += attention(*parts, f"{theirs}.{name}.output.dense", f"{ours}_{kind}", **more)
         entries += norm(f"{theirs}.{name}.output.LayerNorm", f"{ours}_{kind}_norm", **more)
-    entries += mlp(f"{theirs}.intermediate.dense", f"{theirs}.output.dense", f"{ours}_mlp", **more)
-    return entries + norm(f"{theirs}.output.LayerNorm", f"{ours}_mlp_norm", **more)
+    entries += mlp(f"{theirs}.intermediate.dense", f"{theirs}.output.dense", f"{ours}_mlp{again}", **more)
+    return entries + norm(f"{theirs}.output.LayerNorm", f"{ours}_mlp{again}_norm", **more)
 
 
 @dataclass(frozen=True)

@@ -4,24 +4,26 @@ Such a checkpoint is tensors alone. Vocabulary, answers and heads are read off t
 does: the family and, where they are not those of its base size, the size and single hyperparameters.
 
     import_original(open_checkpoint("uniter-base.pt"), "uniter")
-    import_original(open_checkpoint("mine.pt"), "uniter", "large", layers=12)
+    import_original(open_checkpoint("mine.pt"), "uniter", "large", {"layers": 12})
 
 A converter of this kind is a module of `convert.families`, named in `ORIGINALS`, with
 
     HEADS     {head of ours: a key that only a checkpoint with this head has}
     given     (size_of, heads, model) -> `Given`: what the tensors decide, `size_of` being a function from a key to the
-              number of rows of its tensor, `heads` those found, `model` our hyperparameters
+              number of rows of its tensor (of dim 1: `size_of(key, 1)`), `heads` those found, `model` our
+              hyperparameters
     name_map  (model, sizes, heads) -> `NameMap` of a checkpoint with these heads
 """
 
 from collections.abc import Mapping
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from vlfusion_jax.config.keys import nearest
+from vlfusion_jax.convert.families import albef, meter, uniter, vilbert
 from vlfusion_jax.convert.hugging_face import Imported, read_params
 from vlfusion_jax.convert.source import Checkpoint
 from vlfusion_jax.convert.weights import export_weights
@@ -30,11 +32,17 @@ from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.families.table import FAMILIES, hyperparameters
 
 # What converts each family, by the family's name.
-ORIGINALS: dict[str, ModuleType] = {}
+ORIGINALS: dict[str, ModuleType] = {"uniter": uniter, "vilbert": vilbert    "meter": meter,
+    "albef": albef,
+}
 
 
 def import_original(
-    checkpoint: Checkpoint, family: str, size: str = "base", heads: tuple[str, ...] | None = None, **changes: Any
+    checkpoint: Checkpoint,
+    family: str,
+    size: str = "base",
+    changes: Mapping[str, Any] = MappingProxyType({}),
+    heads: tuple[str, ...] | None = None,
 ) -> Imported:
     """The model of a checkpoint without `config.json`, in our parameters.
 
@@ -42,19 +50,19 @@ def import_original(
       checkpoint: see `source.open_checkpoint`.
       family: name of the family.
       size: named size of the family whose hyperparameters the checkpoint has.
+      changes: hyperparameters that differ from those of `size`.
       heads: that the model shall have; those that the checkpoint lacks are left out of `params`. None = those that the
         checkpoint has.
-      **changes: hyperparameters that differ from those of `size`.
 
     Raises:
       UserError: no such family, size or hyperparameter, or keys that do not fit.
     """
     converter, keys = original_of(family), set(checkpoint.keys)
 
-    def size_of(key: str) -> int:
+    def size_of(key: str, dim: int = 0) -> int:
         if key not in keys:
             raise UserError(f"{checkpoint.where} is not a {family}: it has no key {key}.")
-        return len(checkpoint.read(key))
+        return checkpoint.read(key).shape[dim]
 
     model = hyperparameters(family, size, **changes)
     own_heads = tuple(head for head, key in converter.HEADS.items() if key in keys)

@@ -73,9 +73,9 @@ class TextEmbedding(nn.Module):
         """[vocab, width], to predict words with."""
         return self.words()
 
-    def type_row(self, row: int) -> jax.Array:
-        """[width], a row of the type table."""
-        return self.token_types()[row]
+    def type_rows(self, rows: jax.Array) -> jax.Array:
+        """[n] → [n, width], rows of the type table."""
+        return jnp.take(self.token_types(), rows, axis=0)
 
 
 class PatchTokens(nn.Module):

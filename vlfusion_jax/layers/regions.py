@@ -45,8 +45,8 @@ class RegionTokens(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, vectors_nrf: jax.Array, boxes_nr4: jax.Array, text_type_d: jax.Array | None) -> jax.Array:
-        """[images, regions, features], [images, regions, 4] and type 1 of the text → [images, regions, width]."""
+    def __call__(self, vectors_nrf: jax.Array, boxes_nr4: jax.Array, text_types_nd: jax.Array | None) -> jax.Array:
+        """[images, regions, features], [images, regions, 4] and text types [images or 1, width] → tokens."""
         x = self._projection("projection", vectors_nrf)
         if self.form == "visualbert":
             types = Table(self.types, self.width, names.TYPES, self.dtype, name="types")()
@@ -58,7 +58,7 @@ class RegionTokens(nn.Module):
         x, box = self._norm("projection_norm", x), self._norm("box_norm", box)
         if self.form == "lxmert":
             return (x + box) / 2
-        return self._norm("norm", x + box + text_type_d)
+        return self._norm("norm", x + box + text_types_nd[:, None])
 
     def _projection(self, name: str, x: jax.Array) -> jax.Array:
         return Projection(

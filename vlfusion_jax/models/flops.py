@@ -67,7 +67,8 @@ def part_flops(
         if isinstance(each, TextInput):
             streams[each.stream] = _Stream(text_tokens if each.stream == TEXT else target_tokens, each.width)
         elif isinstance(each, ImageInput | RegionInput):
-            streams[each.stream] = _Stream(each.count, each.width, texts_per_image)
+            tokens = each.tokens if isinstance(each, RegionInput) else each.count
+            streams[each.stream] = _Stream(tokens, each.width, texts_per_image)
             parts[each.stream] = _image_flops(each) / texts_per_image
         else:
             streams[each.stream] = _Stream(each.count, each.width)
@@ -109,7 +110,7 @@ def part_flops(
 def _image_flops(spec: ImageInput | RegionInput) -> float:
     """FLOPs to turn one image, or its regions, into tokens."""
     if isinstance(spec, RegionInput):
-        return 2 * spec.count * spec.width * (spec.features + BOX_SIZE[spec.form])
+        return 2 * spec.tokens * spec.width * (spec.features + BOX_SIZE[spec.form])
     rows, columns = spec.cells
     if spec.tokens == "patch":
         return 2 * rows * columns * 3 * spec.patch**2 * spec.width

@@ -124,8 +124,9 @@ class FusionModel(nn.Module):
             elif isinstance(spec, ImageInput):
                 x, mask = ImageTokens(spec, train, self.dtype, name=spec.stream)(inputs, modality)
             elif isinstance(spec, RegionInput):
-                text_type = sources[TEXT].type_row(1) if spec.form == "uniter" else None
-                x, mask = Regions(spec, train, self.dtype, name=spec.stream)(inputs, text_type)
+                chosen = inputs.get(names.IMAGE_MODALITY, jnp.ones(1, jnp.int32))
+                text_types = sources[TEXT].type_rows(chosen) if spec.form == "uniter" else None
+                x, mask = Regions(spec, train, self.dtype, name=spec.stream)(inputs, text_types)
             else:
                 x, mask = LearnedTokens(spec, self.dtype, name=spec.stream)()
             streams[spec.stream] = constrain(x, names.BATCH, names.SEQUENCE, names.EMBED_ACTIVATION)

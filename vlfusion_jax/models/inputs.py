@@ -44,9 +44,9 @@ class TextTokens(nn.Module):
         """[padded vocab, width]."""
         return self.embedding.word_table()
 
-    def type_row(self, row: int) -> jax.Array:
-        """[width], a row of the token-type table."""
-        return self.embedding.type_row(row)
+    def type_rows(self, rows: jax.Array) -> jax.Array:
+        """[n] → [n, width], rows of the token-type table."""
+        return self.embedding.type_rows(rows)
 
 
 class ImageTokens(nn.Module):
@@ -109,12 +109,14 @@ class Regions(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, inputs: Mapping[str, jax.Array], text_type: jax.Array | None) -> Tokens:
+    def __call__(self, inputs: Mapping[str, jax.Array], text_types: jax.Array | None) -> Tokens:
         """Reads `regions` [images, count, features], `boxes` [images, count, 4] and `region_mask`, or the image."""
         spec = self.spec
         vectors, boxes, mask = self._patches(inputs) if spec.patch else _given(inputs)
+        if spec.whole:
+            vectors, boxes, mask = _with_whole(vectors, boxes, mask)
         tokens = RegionTokens(spec.form, spec.width, spec.epsilon, spec.types, spec.length, self.dtype, name="regions")
-        x = tokens(vectors.astype(self.dtype), boxes.astype(self.dtype), text_type)
+        x = tokens(vectors.astype(self.dtype), boxes.astype(self.dtype), text_types)
         return nn.Dropout(spec.dropout, deterministic=not self.train)(x), mask.astype(jnp.int32)
 
     def _patches(self, inputs: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -128,6 +130,15 @@ class Regions(nn.Module):
 
 def _given(inputs: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
     return inputs[names.REGIONS], inputs[names.BOXES], inputs[names.REGION_MASK]
+
+
+def _with_whole(vectors: jax.Array, boxes: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The same behind a region that is the whole image (Lu et al. 2019, section 3.1)."""
+    keep = mask[..., None] > 0
+    mean = jnp.where(keep, vectors, 0).sum(1, keepdims=True) / jnp.maximum(keep.sum(1, keepdims=True), 1)
+    box = jnp.broadcast_to(jnp.asarray([0, 0, 1, 1], boxes.dtype), (len(boxes), 1, 4))
+    one = jnp.ones((len(mask), 1), mask.dtype)
+    return tuple(jnp.concatenate(pair, axis=1) for pair in ((mean, vectors), (box, boxes), (one, mask)))
 
 
 class LearnedTokens(nn.Module):

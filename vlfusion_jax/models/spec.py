@@ -121,11 +121,12 @@ class RegionInput:
 
     Attributes:
       form: how vector f and box b are combined. `lxmert`: (LN(Wf) + LN(Vb)) / 2, b = 4 coordinates; `uniter`:
-        LN(LN(Wf) + LN(Vb) + type 1 of the text's table), b = 7 numbers; `vilbert`: LN(Wf + Vb), b = 5 numbers;
-        `visualbert`: Wf + position 0 + type 1, b unused.
+        LN(LN(Wf) + LN(Vb) + a type of the text's table, 1 where the batch chooses none), b = 7 numbers; `vilbert`:
+        LN(Wf + Vb), b = 5 numbers; `visualbert`: Wf + position 0 + type 1, b unused.
       features: size of a region's vector.
       width: of the tokens.
       count: regions of an image, padding included.
+      whole: a region before them that is the whole image, its vector the mean of theirs (ViLBERT).
       epsilon: of the layer norms.
       types, length: `visualbert`: rows of the visual type and position tables.
       patch: side of a square patch: the regions are then the patches of the batch's image, a vector being a patch's
@@ -145,7 +146,13 @@ class RegionInput:
     patch: int = 0
     size: tuple[int, int] = (0, 0)
     dropout: float = 0.0
+    whole: bool = False
     stream: str = IMAGE
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of an image, padding and the whole image included."""
+        return self.count + self.whole
 
 
 @dataclass(frozen=True)

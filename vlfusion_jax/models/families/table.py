@@ -9,7 +9,7 @@ from vlfusion_jax.config.keys import nearest
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.layers.stack import REMAT_POLICIES
-from vlfusion_jax.models.families import bert, clip, plain, roberta, siglip, vilt, vit
+from vlfusion_jax.models.families import bert, clip, plain, roberta, siglip, uniter, vilbert, vilt, vit
 from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.spec import ImageInput, ModelSpec, RegionInput, TextInput
 from vlfusion_jax.ops.activations import ACTIVATIONS
@@ -19,6 +19,8 @@ FAMILIES: dict[str, ModuleType] = {
     "two_stream": plain,
     "cross_attention": plain,
     "vilt": vilt,
+    "uniter": uniter,
+    "vilbert": vilbert,
     "clip": clip,
     "siglip": siglip,
     "bert": bert,
@@ -37,8 +39,8 @@ _CHOICES = {
     "image_tokens": ("patch", "conv"),
 }
 # Hyperparameters, by the end of their names, that may be 0.
-_MAY_BE_ZERO = ("layers", "dropout", "position_offset", "patch_size")
-_WIDTHS = {"heads": "width", "text_heads": "text_width", "image_heads": "image_width"}
+_MAY_BE_ZERO = ("layers", "dropout", "position_offset", "patch_size", "region_patch")
+_WIDTHS = {"heads": "width", "text_heads": "text_width", "image_heads": "image_width", "cross_heads": "cross_width"}
 
 
 def hyperparameters(family: str, size: str = "base", **changes: Any) -> ConfigDict:
