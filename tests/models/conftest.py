@@ -1,5 +1,6 @@
 """Small models with random parameters, and random inputs with padding in text and image."""
 
+import math
 import re
 from collections.abc import Callable
 
@@ -76,8 +77,11 @@ def random_model(random_inputs) -> Callable[[ModelSpec], tuple[FusionModel, dict
         rng = np.random.default_rng(11)
 
         def fill(path: tuple, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
-            around = 1.0 if re.search(r"/(scale|gain_\d)$", path_name(path)) else 0.0
-            return (around + 0.15 * rng.normal(size=leaf.shape)).astype(leaf.dtype)
+            around = 1.0 if re.search(r"/(scale|variance|gain_\d)$", path_name(path)) else 0.0
+            # Deep towers would multiply their scale at every convolution.
+            deep = re.search(r"grid_tokens/.*/kernel$", path_name(path))
+            scale = math.prod(leaf.shape[:-1]) ** -0.5 if deep else 0.15
+            return (around + scale * rng.normal(size=leaf.shape)).astype(leaf.dtype)
 
         return model, jax.tree_util.tree_map_with_path(fill, shapes)
 

@@ -59,6 +59,9 @@ def randomise(model: torch.nn.Module, seed: int) -> None:
             fan_in = weight[0].numel() if weight.ndim > 1 else 1
             scale = 0.1 if weight.ndim < 2 or "embedding" in name else min(0.1, fan_in**-0.5)
             weight.copy_(around + scale * torch.randn(weight.shape, generator=generator))
+        for name, stored in model.named_buffers():
+            if name.endswith(("running_mean", "running_var")):
+                stored.copy_(name.endswith("var") + 0.1 * torch.randn(stored.shape, generator=generator))
 
 
 @pytest.fixture

@@ -11,7 +11,9 @@ from flax import traverse_util
 from ml_collections import ConfigDict
 
 from vlfusion_jax.config.keys import nearest
-from vlfusion_jax.convert.families import bert, clip, roberta, siglip, vilt, vit
+from vlfusion_jax.convert.families import (
+    bert, blip, bridgetower, clip, lxmert, resnet, roberta, siglip, vilt, visualbert, vit,
+)  # fmt: skip
 from vlfusion_jax.convert.fields import require
 from vlfusion_jax.convert.name_map import NameMap
 from vlfusion_jax.convert.source import Checkpoint
@@ -29,11 +31,16 @@ from vlfusion_jax.models.spec import ModelSpec
 # What converts each family, by the family's name.
 CONVERTERS: dict[str, ModuleType] = {
     "vilt": vilt,
+    "visualbert": visualbert,
+    "lxmert": lxmert,
+    "blip": blip,
     "clip": clip,
     "siglip": siglip,
     "bert": bert,
     "roberta": roberta,
     "vit": vit,
+    "resnet": resnet,
+    "bridgetower": bridgetower,
 }
 
 
@@ -186,5 +193,6 @@ def _architecture(checkpoint: Checkpoint, converter: ModuleType) -> str:
 
 def _answers(config: dict[str, Any]) -> tuple[str, ...]:
     labels = config.get("id2label") or {}
-    count = config.get("num_labels", len(labels) or 2)
+    # LXMERT counts its answers apart from its labels.
+    count = config.get("num_qa_labels", config.get("num_labels", len(labels) or 2))
     return tuple(labels.get(str(i), labels.get(i, f"LABEL_{i}")) for i in range(max(count, len(labels))))

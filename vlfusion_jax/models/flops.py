@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from vlfusion_jax.core import names
 from vlfusion_jax.layers.block import CROSS, MLP, Stage
+from vlfusion_jax.layers.convnet import REDUCTION
 from vlfusion_jax.layers.recurrent import GATES
 from vlfusion_jax.layers.regions import BOX_SIZE
 from vlfusion_jax.models.spec import (
@@ -11,6 +12,7 @@ from vlfusion_jax.models.spec import (
     JOINT,
     POOLED,
     TEXT,
+    Add,
     Bridge,
     ClassHead,
     Combine,
@@ -85,7 +87,12 @@ def part_flops(
             streams[step.target] = replace(x, width=step.width or x.width)
             if step.width:
                 parts[step.name] = parts.get(step.name, 0) + 2 * x.tokens * x.width * step.width / x.share
-        elif not isinstance(step, Bridge):
+        elif isinstance(step, Add):
+            share = min(streams[stream].share for stream in (step.source, step.target))
+            streams[step.target] = replace(streams[step.target], share=share)
+        elif isinstance(step, Bridge):
+            streams[step.source] = replace(streams[step.source], share=streams[step.target].share)
+        else:
             x, width = streams[step.stream], step.width
             for _ in range(step.layers):
                 directions = 1 + step.bidirectional
@@ -114,12 +121,47 @@ def _image_flops(spec: ImageInput | RegionInput) -> float:
     rows, columns = spec.cells
     if spec.tokens == "patch":
         return 2 * rows * columns * 3 * spec.patch**2 * spec.width
+    if spec.tokens in _TOWER_FLOPS:
+        cells = 2 * rows * columns * spec.channels[-1] * spec.width if spec.projected else 0
+        return _TOWER_FLOPS[spec.tokens](spec) + cells
     total, inputs, (height, width) = 0, 3, spec.size
     for features in spec.channels:
         height, width = -(-height // 2), -(-width // 2)
         total += 2 * height * width * 9 * inputs * features
         inputs = features
     return total + 2 * rows * columns * inputs * spec.width
+
+
+def _resnet_flops(spec: ImageInput) -> float:
+    height, width = (-(-side // 2) for side in spec.size)
+    inputs = spec.channels[0]
+    total = 2 * height * width * 49 * 3 * inputs
+    height, width = -(-height // 2), -(-width // 2)
+    for stage, (depth, features) in enumerate(zip(spec.depths, spec.channels[1:], strict=True)):
+        inner = features // REDUCTION
+        for i in range(depth):
+            before = height * width
+            if stage and not i:
+                height, width = -(-height // 2), -(-width // 2)
+            area = height * width
+            total += 2 * (before * inputs * inner + area * inner * (9 * inner + features))
+            if before != area or inputs != features:
+                total += 2 * area * inputs * features
+            inputs = features
+    return total
+
+
+def _vgg_flops(spec: ImageInput) -> float:
+    total, inputs, (height, width) = 0, 3, spec.size
+    for depth, features in zip(spec.depths, spec.channels, strict=True):
+        for _ in range(depth):
+            total += 2 * height * width * 9 * inputs * features
+            inputs = features
+        height, width = height // 2, width // 2
+    return total
+
+
+_TOWER_FLOPS = {"resnet": _resnet_flops, "vgg": _vgg_flops}
 
 
 def _attention_flops(queries: _Stream, keys: _Stream, inner: int) -> float:
@@ -149,7 +191,9 @@ def _stage_flops(stage: Stage, streams: dict[str, _Stream]) -> float:
                 if stream not in stage.alone:
                     inner = block.cross_width or x.width
                     total += 4 * x.tokens * x.width * inner / x.share  # query and output, once
-                    total += sum(_keys_flops(x, streams[o], inner) for o in others)
+                    keys = [streams[o] for o in others]
+                    keys = [replace(each, share=x.share) for each in keys] if len(keys) > 1 else keys
+                    total += sum(_keys_flops(x, each, inner) for each in keys)
             else:
                 total += _attention_flops(x, x, x.width)
     return stage.layers * total
@@ -188,10 +232,9 @@ def _fused_width(combine: Combine, widths: list[int]) -> int:
 def _head_flops(spec: ModelSpec, name: str, streams: dict[str, _Stream], widths: list[int], predictions: int) -> float:
     head = spec.head(name)
     if isinstance(head, WordHead):
-        source = spec.input(TEXT if head.stream == spec.text else head.stream)
         tokens = streams[head.stream].tokens if head.everywhere else predictions
         width = streams[head.stream].width
-        return tokens * 2 * (width**2 + width * source.padded_vocab)
+        return tokens * 2 * (width**2 + width * spec.words(head).padded_vocab)
     if isinstance(head, ContrastiveHead):
         return sum(_pool_flops(pool, streams) for _, pool in head.vectors)
     if isinstance(head, RegionHead):

@@ -1,6 +1,6 @@
 """The fusion engine: one module that every family is a specification of."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -20,11 +20,14 @@ from vlfusion_jax.models.spec import (
     IMAGE,
     JOINT,
     POOLED,
+    TARGET,
     TEXT,
+    Add,
     Bridge,
     ClassHead,
     ContrastiveHead,
     ImageInput,
+    Input,
     Join,
     ModelSpec,
     RegionHead,
@@ -34,7 +37,7 @@ from vlfusion_jax.models.spec import (
     WordHead,
     pooled_of,
 )  # fmt: skip
-from vlfusion_jax.models.steps import Bridged, Transformed, repeat_rows
+from vlfusion_jax.models.steps import Bridged, Transformed, repeat_rows, updated_streams
 from vlfusion_jax.parallel.strategy import constrain
 
 Streams = dict[str, jax.Array]
@@ -52,7 +55,12 @@ class FusionModel(nn.Module):
 
     @nn.compact
     def __call__(
-        self, inputs: Mapping[str, jax.Array], heads: tuple[str, ...] = (), train: bool = False, capture: bool = False
+        self,
+        inputs: Mapping[str, jax.Array],
+        heads: tuple[str, ...] = (),
+        train: bool = False,
+        capture: bool = False,
+        encoded: FusionOutput | None = None,
     ) -> FusionOutput:
         """Runs the model on one view of a batch.
 
@@ -61,15 +69,29 @@ class FusionModel(nn.Module):
             [images, H, W], or `regions` [images, r, features], `boxes` [images, r, 4] and `region_mask` [images, r];
             `text` and `text_mask` [rows, tokens] int32; `target` and `target_mask` alike; for a word head `positions`
             [rows, p] int32. `rows` is a multiple of `images`; rows i*k … i*k+k-1 read image i, which is encoded once.
+            Without `target` all that makes it is left out. A word head everywhere takes `target_positions` [rows, p],
+            where only some are wanted.
           heads: names of the heads to apply.
           train: apply dropout, from the `dropout` rng.
           capture: also return hidden states and attention weights.
+          encoded: output of a call without `target`, from which text and image are taken: only `target` is read and
+            worked on. Rows i*k … i*k+k-1 of it belong to row i of that call.
         """
         spec = self.spec
-        streams, masks, sources = self._embed(inputs, train)
+
+        def is_wanted(stream: str) -> bool:
+            return names.TARGET in inputs if stream == TARGET else encoded is None
+
+        streams, masks, sources = self._embed(inputs, train, [each for each in spec.inputs if is_wanted(each.stream)])
         embedded = dict(streams) if capture else {}
+        if encoded is not None:
+            given = {spec.text: (encoded.text, encoded.text_mask), spec.image: (encoded.image, encoded.image_mask)}
+            streams |= {stream: x for stream, (x, _) in given.items() if x is not None}
+            masks |= {stream: mask for stream, (_, mask) in given.items() if mask is not None}
         hidden, attention, made = {}, {}, {}
         for step in spec.steps:
+            if not any(map(is_wanted, updated_streams(step))):
+                continue
             if isinstance(step, Stage):
                 captured = self._stage(step, streams, masks, train, capture)
                 hidden[step.name], attention[step.name] = captured.get("hidden", {}), captured.get("attention", {})
@@ -78,10 +100,16 @@ class FusionModel(nn.Module):
                 repeat_rows(streams, masks, (TEXT, IMAGE), rows)
                 streams[JOINT] = jnp.concatenate([streams[TEXT], streams[IMAGE]], axis=1)
                 masks[JOINT] = jnp.concatenate([masks[TEXT], masks[IMAGE]], axis=1)
+            elif isinstance(step, Add):
+                repeat_rows(streams, masks, (step.target,), len(streams[step.source]))
+                mean = pool_tokens(streams[step.source], masks[step.source], "mean")
+                share = len(streams[step.target]) // len(mean)
+                streams[step.target] = streams[step.target] + jnp.repeat(mean, share, axis=0)[:, None]
             elif isinstance(step, Transform):
                 if step.name not in made:
-                    made[step.name] = Transformed(step, self.dtype, name=step.name)
-                streams[step.target] = made[step.name](streams[step.source], sources.get("modality"))
+                    made[step.name] = Transformed(step, train, self.dtype, name=step.name)
+                chosen = inputs.get(names.IMAGE_MODALITY) if step.by_image else None
+                streams[step.target] = made[step.name](streams[step.source], sources.get("modality"), chosen)
                 masks[step.target] = masks[step.source]
             elif isinstance(step, Bridge):
                 repeat_rows(streams, masks, (step.source,), len(streams[step.target]))
@@ -96,7 +124,7 @@ class FusionModel(nn.Module):
         if JOINT in streams:
             length = streams[TEXT].shape[1]
             streams |= {TEXT: streams[JOINT][:, :length], IMAGE: streams[JOINT][:, length:]}
-        pooled = self._pool(streams, masks)
+        pooled = self._pool(streams, masks) if encoded is None else encoded.pooled
         return FusionOutput(
             text=streams.get(spec.text),
             image=streams.get(spec.image),
@@ -110,23 +138,24 @@ class FusionModel(nn.Module):
             attention=attention if capture else {},
         )
 
-    def _embed(self, inputs: Mapping[str, jax.Array], train: bool) -> tuple[Streams, Streams, dict[str, Any]]:
+    def _embed(
+        self, inputs: Mapping[str, jax.Array], train: bool, specs: Sequence[Input]
+    ) -> tuple[Streams, Streams, dict[str, Any]]:
         """Streams, their masks, and what later parts read of the inputs: text modules, the modality table."""
         streams, masks, sources = {}, {}, {}
         if self.spec.modalities:
             width = self.spec.modality_width
             sources["modality"] = Table(self.spec.modalities, width, names.TYPES, self.dtype, name="modality")()
         modality = sources.get("modality")
-        for spec in self.spec.inputs:
+        for spec in specs:
             if isinstance(spec, TextInput):
                 module = sources[spec.stream] = TextTokens(spec, train, self.dtype, name=spec.stream)
                 x, mask = module(inputs, modality)
             elif isinstance(spec, ImageInput):
                 x, mask = ImageTokens(spec, train, self.dtype, name=spec.stream)(inputs, modality)
             elif isinstance(spec, RegionInput):
-                chosen = inputs.get(names.IMAGE_MODALITY, jnp.ones(1, jnp.int32))
-                text_types = sources[TEXT].type_rows(chosen) if spec.form == "uniter" else None
-                x, mask = Regions(spec, train, self.dtype, name=spec.stream)(inputs, text_types)
+                of_text = sources[TEXT].for_regions(spec.form, inputs)
+                x, mask = Regions(spec, train, self.dtype, name=spec.stream)(inputs, of_text)
             else:
                 x, mask = LearnedTokens(spec, self.dtype, name=spec.stream)()
             streams[spec.stream] = constrain(x, names.BATCH, names.SEQUENCE, names.EMBED_ACTIVATION)
@@ -135,14 +164,15 @@ class FusionModel(nn.Module):
 
     def _stage(self, stage: Stage, streams: Streams, masks: Streams, train: bool, capture: bool) -> dict:
         """Runs a stage on the streams, in place; returns what was captured."""
-        updated = stage.streams + ((stage.bottleneck,) if stage.bottleneck else ())
+        updated = updated_streams(stage)
         present = tuple(dict.fromkeys(updated + stage.context))
         repeat_rows(streams, masks, updated, max(len(streams[s]) for s in present))
-        if len(stage.context) > 1:
-            repeat_rows(streams, masks, stage.context, len(streams[updated[0]]))
+        read, read_masks = ({s: x[s] for s in present} for x in (streams, masks))
+        if len(stage.context) > 1:  # laid end to end, so of as many rows
+            repeat_rows(read, read_masks, stage.context, len(streams[updated[0]]))
         stack = Stack(stage, self.spec.scan, self.spec.remat, train, capture, self.dtype, name=stage.name)
-        new, captured = stack({s: streams[s] for s in present}, {s: masks[s] for s in present})
-        streams.update(new)
+        new, captured = stack(read, read_masks)
+        streams.update({s: new[s] for s in updated})
         return captured
 
     def _pool(self, streams: Streams, masks: Streams) -> jax.Array | tuple[jax.Array, ...] | None:
@@ -169,8 +199,8 @@ class FusionModel(nn.Module):
     ) -> jax.Array | dict[str, jax.Array]:
         spec, module_name = self.spec.head(name), names.HEAD + name
         if isinstance(spec, WordHead):
-            source = self.spec.input(TEXT if spec.stream == self.spec.text else spec.stream)
-            positions = None if spec.everywhere else inputs[names.MLM_POSITIONS]
+            source = self.spec.words(spec)
+            positions = inputs.get(names.TARGET_POSITIONS) if spec.everywhere else inputs[names.MLM_POSITIONS]
             module = WordLogits(spec, source.vocab, self.dtype, name=module_name)
             return module(streams[spec.stream], positions, sources[source.stream].word_table())
         if isinstance(spec, RegionHead):
@@ -185,5 +215,5 @@ class FusionModel(nn.Module):
                 pool_tokens(streams[self.spec.text], before_last, "last")
             )
         if self.spec.combine.how == "late":
-            return LateLogits(spec, self.dtype, name=module_name)(pooled)
+            return LateLogits(spec, self.spec.combine.weights, self.dtype, name=module_name)(pooled)
         return ClassLogits(spec, self.dtype, name=module_name)(pooled)

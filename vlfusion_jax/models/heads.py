@@ -101,6 +101,8 @@ class Contrast(nn.Module):
         logits = vectors[names.TEXT] @ vectors[names.IMAGE].T
         if self.spec.scale is not None:
             logits = logits * jnp.exp(self._scalar("log_scale", self.spec.scale))
+        if self.spec.temperature is not None:
+            logits = logits / self._scalar("temperature", self.spec.temperature)
         if self.spec.bias is not None:
             logits = logits + self._scalar("bias", self.spec.bias)
         return vectors | {"logits": logits}
@@ -110,15 +112,22 @@ class Contrast(nn.Module):
 
 
 class LateLogits(nn.Module):
-    """Late fusion: a head for each vector, y = Σ w_i y_i with w = softmax of learned numbers."""
+    """Late fusion: a head for each vector, y = Σ w_i y_i with w given, or the softmax of learned numbers.
+
+    Attributes:
+      weights: w; empty = learned.
+    """
 
     spec: ClassHead
+    weights: tuple[float, ...] = ()
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, vectors: Sequence[jax.Array]) -> jax.Array:
-        init = with_axes(nn.initializers.zeros_init(), names.TYPES)
-        weights = jax.nn.softmax(self.param("weights", init, (len(vectors),), jnp.float32))
+        weights = self.weights
+        if not weights:
+            init = with_axes(nn.initializers.zeros_init(), names.TYPES)
+            weights = jax.nn.softmax(self.param("weights", init, (len(vectors),), jnp.float32))
         each = [ClassLogits(self.spec, self.dtype, name=f"vector_{i}")(x) for i, x in enumerate(vectors)]
         return sum(weight * logits for weight, logits in zip(weights, each, strict=True))
 

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from vlfusion_jax.core import names
+from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.core.partitioned import with_axes
+from vlfusion_jax.layers.convnet import GridTokens
 from vlfusion_jax.layers.embeddings import ConvTokens, PatchTokens, Table, TextEmbedding
 from vlfusion_jax.layers.norm import LayerNorm
 from vlfusion_jax.layers.positions import GridPositions, StretchedPositions
@@ -29,8 +31,9 @@ class TextTokens(nn.Module):
     def setup(self) -> None:
         spec = self.spec
         self.embedding = TextEmbedding(
-            spec.padded_vocab, spec.width, spec.length, spec.types, spec.position_offset, spec.epsilon, self.dtype
-        )
+            spec.padded_vocab, spec.width, spec.length, spec.types, spec.position_offset, spec.epsilon, spec.fixed_row,
+            self.dtype,
+        )  # fmt: skip
         self.dropout = nn.Dropout(spec.dropout, deterministic=not self.train)
 
     def __call__(self, inputs: Mapping[str, jax.Array], modality: jax.Array | None) -> Tokens:
@@ -38,15 +41,23 @@ class TextTokens(nn.Module):
         stream = self.spec.stream
         x = self.embedding(inputs[stream], inputs.get(names.types_of(stream)))
         x = self.dropout(x)
-        return _with_modality(x, modality, self.spec.modality), inputs[names.mask_of(stream)].astype(jnp.int32)
+        return with_modality(x, modality, self.spec.modality), inputs[names.mask_of(stream)].astype(jnp.int32)
 
     def word_table(self) -> jax.Array:
         """[padded vocab, width]."""
         return self.embedding.word_table()
 
-    def type_rows(self, rows: jax.Array) -> jax.Array:
-        """[n] → [n, width], rows of the token-type table."""
-        return self.embedding.type_rows(rows)
+    def for_regions(self, form: str, inputs: Mapping[str, jax.Array]) -> jax.Array | None:
+        """What regions of a `form` take from the text's tables: [images or 1, regions or 1, width]; None = nothing.
+
+        Reads `image_modality` [images] (`uniter`: types) and `alignment` [images, regions, n] (`visualbert`: places of
+        the words that belong to a region, -1 = none), where they are given.
+        """
+        if form == "uniter":
+            return self.embedding.type_rows(inputs.get(names.IMAGE_MODALITY, jnp.ones(1, jnp.int32)))[:, None]
+        if form == "visualbert" and names.ALIGNMENT in inputs:
+            return self.embedding.mean_position(inputs[names.ALIGNMENT])
+        return None
 
 
 class ImageTokens(nn.Module):
@@ -65,6 +76,9 @@ class ImageTokens(nn.Module):
             tower = PatchTokens(spec.patch, spec.width, spec.patch_bias, self.dtype, name="patches")
         elif spec.tokens == "conv":
             tower = ConvTokens(spec.channels, spec.width, self.dtype, name="conv")
+        else:
+            width = spec.width if spec.projected else 0
+            tower = GridTokens(spec.tokens, spec.depths, spec.channels, width, self.dtype, name="grid_tokens")
         x, mask = tower(pixels, pixel_mask)
         mask = mask.astype(jnp.int32)
         if spec.positions == "interpolated":
@@ -78,10 +92,7 @@ class ImageTokens(nn.Module):
         if spec.epsilon is not None:
             x = LayerNorm(spec.epsilon, self.dtype, name="norm")(x)
         x = nn.Dropout(spec.dropout, deterministic=not self.train)(x)
-        chosen = inputs.get(names.IMAGE_MODALITY)
-        if chosen is not None and modality is not None:
-            return x + jnp.take(modality, chosen, axis=0)[:, None], mask
-        return _with_modality(x, modality, spec.modality), mask
+        return with_modality(x, modality, spec.modality, inputs.get(names.IMAGE_MODALITY)), mask
 
     def _keep(self, x: jax.Array, mask: jax.Array) -> Tokens:
         """Valid tokens first, as many as there is room for."""
@@ -109,14 +120,14 @@ class Regions(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, inputs: Mapping[str, jax.Array], text_types: jax.Array | None) -> Tokens:
+    def __call__(self, inputs: Mapping[str, jax.Array], of_text: jax.Array | None) -> Tokens:
         """Reads `regions` [images, count, features], `boxes` [images, count, 4] and `region_mask`, or the image."""
         spec = self.spec
         vectors, boxes, mask = self._patches(inputs) if spec.patch else _given(inputs)
         if spec.whole:
             vectors, boxes, mask = _with_whole(vectors, boxes, mask)
         tokens = RegionTokens(spec.form, spec.width, spec.epsilon, spec.types, spec.length, self.dtype, name="regions")
-        x = tokens(vectors.astype(self.dtype), boxes.astype(self.dtype), text_types)
+        x = tokens(vectors.astype(self.dtype), boxes.astype(self.dtype), of_text)
         return nn.Dropout(spec.dropout, deterministic=not self.train)(x), mask.astype(jnp.int32)
 
     def _patches(self, inputs: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -129,6 +140,11 @@ class Regions(nn.Module):
 
 
 def _given(inputs: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
+    if names.REGIONS not in inputs:
+        raise UserError(
+            "the model reads regions of a detector, but the batch has images alone: set model.region_patch, in pixels, "
+            "and the image's patches are its regions."
+        )
     return inputs[names.REGIONS], inputs[names.BOXES], inputs[names.REGION_MASK]
 
 
@@ -153,8 +169,13 @@ class LearnedTokens(nn.Module):
         return table[None], jnp.ones((1, self.spec.count), jnp.int32)
 
 
-def _with_modality(x: jax.Array, modality: jax.Array | None, row: int | None) -> jax.Array:
-    return x if row is None or modality is None else x + modality[row]
+def with_modality(
+    x: jax.Array, modality: jax.Array | None, row: int | None, chosen: jax.Array | None = None
+) -> jax.Array:
+    """Tokens plus `row` of the modality table, or of `chosen` [images] each image's own; as they are without a row."""
+    if row is None or modality is None:
+        return x
+    return x + (modality[row] if chosen is None else jnp.take(modality, chosen, axis=0)[:, None])
 
 
 def input_shapes(inputs: Sequence[Input], rows: int = 1, tokens: int = 2) -> dict[str, jax.ShapeDtypeStruct]:

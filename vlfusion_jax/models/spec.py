@@ -38,6 +38,8 @@ class TextInput:
       epsilon: of the layer norm after the sum; None = no norm.
       modality: row of the modality table that is added to all tokens; None = none.
       dropout: after the norm.
+      fixed_row: row of the word, position and type tables that look-ups do not train, PyTorch's `padding_idx`; None =
+        none.
     """
 
     stream: str
@@ -49,6 +51,7 @@ class TextInput:
     epsilon: float | None = 1e-12
     modality: int | None = None
     dropout: float = 0.0
+    fixed_row: int | None = None
 
     @property
     def padded_vocab(self) -> int:
@@ -60,13 +63,16 @@ class ImageInput:
     """Pixels that become a stream of tokens in raster order, behind a class token where there is one.
 
     Attributes:
-      tokens: `patch` (linear patches), `conv` (a small stack of strided convolutions), or a convolutional tower whose
-        grid is projected: `resnet50`, `resnet101`, `resnet152`, `vgg16`.
+      tokens: `patch` (linear patches), `conv` (a small stack of strided convolutions), or a tower whose last map is
+        read as a grid: `resnet` or `vgg`; `layers.convnet.TOWERS` has resnet50, resnet101, resnet152 and vgg16.
       size: height and width of the canvas, in pixels.
       width: of the tokens.
       patch: side of a patch.
       patch_bias: whether patches are projected with a bias.
-      channels: `conv`: features of each convolution, which halves the resolution.
+      channels: `conv`: features of each convolution, which halves the resolution; `resnet`: of the stem, then of each
+        stage; `vgg`: of each stage.
+      depths: `resnet`, `vgg`: layers of each stage.
+      projected: `resnet`, `vgg`: whether the cells are mapped to `width`, which else is the last of `channels`.
       cls: a learned token before the others.
       positions: `sincos` (learned, from sines and cosines), `learned`, `interpolated` (a learned grid, stretched over
         the valid part of each image, of which the valid patches come first), `none`.
@@ -85,6 +91,8 @@ class ImageInput:
     patch: int = 0
     patch_bias: bool = True
     channels: tuple[int, ...] = ()
+    depths: tuple[int, ...] = ()
+    projected: bool = True
     cls: bool = False
     positions: str = "learned"
     grid: tuple[int, int] = (0, 0)
@@ -101,12 +109,11 @@ class ImageInput:
         """Rows and columns of the canvas at the resolution of the tokens."""
         if self.tokens == "patch":
             return self.size[0] // self.patch, self.size[1] // self.patch
-        halvings = len(self.channels) if self.tokens == "conv" else 5
+        stride = 2 ** {"conv": len(self.channels), "resnet": len(self.depths) + 1, "vgg": len(self.depths)}[self.tokens]
         rows, columns = self.size
-        for _ in range(halvings):
-            # VGG pools without padding, the others round up.
-            rows, columns = (rows // 2, columns // 2) if self.tokens == "vgg16" else (-(-rows // 2), -(-columns // 2))
-        return rows, columns
+        if self.tokens == "vgg":  # pools without padding, where the others round up
+            return rows // stride, columns // stride
+        return -(-rows // stride), -(-columns // stride)
 
     @property
     def count(self) -> int:
@@ -122,7 +129,8 @@ class RegionInput:
     Attributes:
       form: how vector f and box b are combined. `lxmert`: (LN(Wf) + LN(Vb)) / 2, b = 4 coordinates; `uniter`:
         LN(LN(Wf) + LN(Vb) + a type of the text's table, 1 where the batch chooses none), b = 7 numbers; `vilbert`:
-        LN(Wf + Vb), b = 5 numbers; `visualbert`: Wf + position 0 + type 1, b unused.
+        LN(Wf + Vb), b = 5 numbers; `visualbert`: Wf + position 0 + type 1 + the mean of the text's positions that the
+        batch's `alignment` lists, if it has one; b unused.
       features: size of a region's vector.
       width: of the tokens.
       count: regions of an image, padding included.
@@ -170,6 +178,14 @@ class Join:
 
 
 @dataclass(frozen=True)
+class Add:
+    """`target` = each of its tokens plus the mean of the valid tokens of `source`, which is as wide."""
+
+    source: str
+    target: str
+
+
+@dataclass(frozen=True)
 class Transform:
     """`target` = norm(projection(norm(`source`)) + modality), each part where asked for; nothing asked for copies.
 
@@ -179,6 +195,8 @@ class Transform:
       width: of the projection; 0 = none.
       norm_in, norm_out: epsilon of the norm before and after; None = no norm.
       modality: row of the modality table to add; None = none.
+      by_image: whether the batch's `image_modality` [images] takes the place of `modality` where it is given.
+      dropout: of the result.
     """
 
     name: str
@@ -188,6 +206,8 @@ class Transform:
     norm_in: float | None = None
     norm_out: float | None = None
     modality: int | None = None
+    by_image: bool = False
+    dropout: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -230,7 +250,7 @@ class Recurrent:
 
 
 Input = TextInput | ImageInput | RegionInput | LearnedInput
-Step = Stage | Join | Transform | Bridge | Recurrent
+Step = Stage | Join | Add | Transform | Bridge | Recurrent
 
 
 @dataclass(frozen=True)
@@ -265,25 +285,27 @@ class Combine:
     Attributes:
       how: `only` (there is one), `concat`, `sum`, `product`, `attention` (a learned softmax over them), `gated` (GMU,
         Arevalo et al. 2017), `bilinear` (MFB, Yu et al. 2017), or `late`: heads read each vector on their own and
-        their logits are summed with learned weights.
+        their logits are summed with weights.
       width: of the result of `gated` and `bilinear`.
       factors: `bilinear`: products summed for each result.
+      weights: `late`: of the vectors' logits; empty = learned.
     """
 
     how: str = "only"
     width: int = 0
     factors: int = 0
+    weights: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
 class WordHead:
-    """Word logits of a stream, at given positions or at all.
+    """Word logits of a stream of text, or of the joint stream that begins with it, at given positions or at all.
 
     Attributes:
       stream: read.
       activation: between projection and norm.
       epsilon: of the norm.
-      everywhere: logits at every position (a decoder), not at the batch's `positions` alone.
+      everywhere: logits at every position (a decoder), or at the inputs' `target_positions`; not at their `positions`.
       tied: whether the word table of the stream's input is the last projection.
     """
 
@@ -338,13 +360,15 @@ class ContrastiveHead:
     Attributes:
       vectors: (name, pool) pairs, `text` and `image` among them; pools may also read `POOLED` and what
         `pooled_of` a stream gives.
-      scale: initial log of the scale; None = products are not scaled.
+      scale: initial log of the scale; None = products are not scaled by it.
+      temperature: initial number by which products are divided (ALBEF); None = they are not.
       bias: initial bias; None = none.
     """
 
     vectors: tuple[tuple[str, Pool], ...]
     scale: float | None = 2.6592
     bias: float | None = None
+    temperature: float | None = None
 
 
 Head = WordHead | ClassHead | RegionHead | ContrastiveHead
@@ -384,3 +408,7 @@ class ModelSpec:
     def head(self, name: str) -> Head:
         """The head called `name`."""
         return dict(self.heads)[name]
+
+    def words(self, head: WordHead) -> TextInput:
+        """The input whose words `head` predicts."""
+        return self.input(TEXT if head.stream in (self.text, JOINT) else head.stream)

@@ -8,19 +8,23 @@ from flax import linen as nn
 
 from vlfusion_jax.core import names
 from vlfusion_jax.core.partitioned import with_axes
+from vlfusion_jax.layers.block import Stage
 from vlfusion_jax.layers.norm import LayerNorm
 from vlfusion_jax.layers.projection import Projection
-from vlfusion_jax.models.spec import Bridge, Transform
+from vlfusion_jax.models.inputs import with_modality
+from vlfusion_jax.models.spec import JOINT, Bridge, Join, Recurrent, Step, Transform
 
 
 class Transformed(nn.Module):
     """A `Transform`: [rows, tokens, any width] → [rows, tokens, width]."""
 
     spec: Transform
+    train: bool
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, modality: jax.Array | None) -> jax.Array:
+    def __call__(self, x: jax.Array, modality: jax.Array | None, chosen: jax.Array | None = None) -> jax.Array:
+        """`modality` [rows of the table, width]; `chosen` [rows of x], see `Transform.by_image`."""
         spec = self.spec
         if spec.norm_in is not None:
             x = LayerNorm(spec.norm_in, self.dtype, name="norm_in")(x)
@@ -29,9 +33,10 @@ class Transformed(nn.Module):
                 "btd,de->bte", (x.shape[-1], spec.width), (names.PIXELS, names.EMBED),
                 (spec.width,), (names.EMBED,), dtype=self.dtype, name="projection",
             )(x)  # fmt: skip
-        if spec.modality is not None:
-            x = x + modality[spec.modality]
-        return x if spec.norm_out is None else LayerNorm(spec.norm_out, self.dtype, name="norm_out")(x)
+        x = with_modality(x, modality, spec.modality, chosen)
+        if spec.norm_out is not None:
+            x = LayerNorm(spec.norm_out, self.dtype, name="norm_out")(x)
+        return nn.Dropout(spec.dropout, deterministic=not self.train)(x)
 
 
 class Bridged(nn.Module):
@@ -60,3 +65,12 @@ def repeat_rows(streams: dict[str, jax.Array], masks: dict[str, jax.Array], want
         if share > 1:
             streams[stream] = jnp.repeat(streams[stream], share, axis=0)
             masks[stream] = jnp.repeat(masks[stream], share, axis=0)
+
+
+def updated_streams(step: Step) -> tuple[str, ...]:
+    """Streams that a step makes or changes."""
+    if isinstance(step, Stage):
+        return step.streams + ((step.bottleneck,) if step.bottleneck else ())
+    if isinstance(step, Join):
+        return (JOINT,)
+    return (step.stream,) if isinstance(step, Recurrent) else (step.target,)

@@ -11,8 +11,9 @@ from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.core.tree import flatten, path_name
 from vlfusion_jax.optim.schedules import Schedule, learning_rate
 
-# BERT, ViT and every fusion model since: no decay on biases and norms (here also gains of standardised kernels).
-NO_DECAY = re.compile(r"(^|/)(bias|scale|gain)(_\d+)?$")
+# BERT, ViT and every fusion model since: no decay on biases and norms (here also gains of standardised kernels, and
+# the stored statistics of batch normalisation, which nothing else moves).
+NO_DECAY = re.compile(r"(^|/)(bias|scale|gain|mean|variance)(_\d+)?$")
 HEAD = re.compile(rf"(^|/){names.HEAD}")
 
 

@@ -39,7 +39,7 @@ SIZES = {
         "text_mlp_width": 64,
         "image_width": 48,
         "image_layers": 2,
-        "image_heads": 3,
+        "image_heads": 4,
         "image_mlp_width": 96,
         "patch_size": 8,
         "projection": 32,

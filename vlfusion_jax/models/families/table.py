@@ -9,7 +9,25 @@ from vlfusion_jax.config.keys import nearest
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.layers.stack import REMAT_POLICIES
-from vlfusion_jax.models.families import bert, clip, plain, roberta, siglip, uniter, vilbert, vilt, vit
+from vlfusion_jax.models.families import (
+    albef,
+    baselines,
+    bert,
+    blip,
+    bridgetower,
+    clip,
+    lxmert,
+    meter,
+    plain,
+    resnet,
+    roberta,
+    siglip,
+    uniter,
+    vilbert,
+    vilt,
+    visualbert,
+    vit,
+)  # fmt: skip
 from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.spec import ImageInput, ModelSpec, RegionInput, TextInput
 from vlfusion_jax.ops.activations import ACTIVATIONS
@@ -19,13 +37,21 @@ FAMILIES: dict[str, ModuleType] = {
     "two_stream": plain,
     "cross_attention": plain,
     "vilt": vilt,
+    "visualbert": visualbert,
+    "lxmert": lxmert,
+    "blip": blip,
     "uniter": uniter,
     "vilbert": vilbert,
+    "meter": meter,
+    "albef": albef,
+    "bridgetower": bridgetower,
     "clip": clip,
     "siglip": siglip,
     "bert": bert,
     "roberta": roberta,
     "vit": vit,
+    "resnet": resnet,
+    **dict.fromkeys(baselines.NAMES, baselines),
 }
 
 # Hyperparameters that every family has.
@@ -37,6 +63,11 @@ _CHOICES = {
     "norm": ("pre", "post"),
     "remat": ("none", *REMAT_POLICIES),
     "image_tokens": ("patch", "conv"),
+    "variant": blip.VARIANTS,
+    "bridge": ("add", "scaled_add", "interpolate"),
+    "text_tower": baselines.TEXT_TOWERS,
+    "image_tower": baselines.IMAGE_TOWERS,
+    "late_weights": ("learned", "fixed"),
 }
 # Hyperparameters, by the end of their names, that may be 0.
 _MAY_BE_ZERO = ("layers", "dropout", "position_offset", "patch_size", "region_patch")
@@ -138,11 +169,17 @@ def _check_fit(spec: ModelSpec, given: Given) -> None:
                 f"texts have {given.text_length} tokens, but this model reads at most "
                 f"{each.length - each.position_offset}: lower data.question_length and data.caption_length."
             )
+        if isinstance(each, ImageInput) and not each.count - each.cls:
+            raise UserError(
+                f"data.image_size {each.size} is smaller than one cell of the image tower {each.tokens!r}: enlarge "
+                "it, or choose another tower."
+            )
         patched = isinstance(each, RegionInput) or (isinstance(each, ImageInput) and each.tokens == "patch")
         if patched and each.patch and any(side % each.patch for side in each.size):
             raise UserError(
                 f"data.image_size {each.size} does not divide by model.patch_size {each.patch}; change one of them, "
                 "or use model.image_tokens='conv'."
             )
-    if not any(getattr(step, "layers", 0) for step in spec.steps):
+    # Where vectors are pooled of both, text and image may meet without any.
+    if len(spec.pools) < 2 and not any(getattr(step, "layers", 0) for step in spec.steps):
         raise UserError("the model has no layers: set model.layers, or model.cross_layers, above 0.")

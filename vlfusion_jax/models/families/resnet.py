@@ -1,0 +1,36 @@
+"""ResNet (He et al. 2016, "Deep Residual Learning for Image Recognition"), an image tower alone."""
+
+from typing import Any
+
+from vlfusion_jax.core import names
+from vlfusion_jax.layers.convnet import IMAGENET, TOWERS
+from vlfusion_jax.models.families.given import Given
+from vlfusion_jax.models.spec import IMAGE, ClassHead, ImageInput, ModelSpec, Pool
+
+SIZES = {
+    "base": {
+        "depths": TOWERS["resnet50"]["depths"],  # bottlenecks of each stage
+        "channels": TOWERS["resnet50"]["channels"],  # of the stem, then of each stage
+    },
+    "resnet101": {"depths": TOWERS["resnet101"]["depths"]},
+    "resnet152": {"depths": TOWERS["resnet152"]["depths"]},
+    "tiny": {"depths": (1, 2), "channels": (8, 16, 32)},
+}
+PUBLISHED = {"base": {"parameters": 25.6e6, "source": "torchvision, with the classes of ImageNet"}}
+
+
+def spec(model: Any, given: Given) -> ModelSpec:
+    """The model of `config.model`."""
+    return ModelSpec(
+        inputs=(
+            ImageInput(
+                "resnet", given.image_size, model.channels[-1], channels=model.channels, depths=model.depths,
+                projected=False, positions="none", **IMAGENET,
+            ),
+        ),
+        steps=(),
+        pools=(Pool(IMAGE, "mean"),),
+        heads=((names.VQA, ClassHead(given.answers, given.answer_hidden, pad=True)),),
+        scan=model.scan_layers,
+        remat=model.remat,
+    )  # fmt: skip
