@@ -23,6 +23,8 @@ FAMILY_HEADS = {
     "bert": (names.MLM, names.VQA),
     "roberta": (names.MLM,),
     "vit": (names.VQA,),
+    "visualbert": (names.ITM, names.MLM, names.NLVR, names.VQA),
+    "lxmert": (names.ITM, names.MLM, names.REGION, names.VQA),
 }
 
 

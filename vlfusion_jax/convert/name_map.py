@@ -7,6 +7,8 @@ width]; ours are [in, …, out …] with heads apart, and [height, width, in, ou
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from vlfusion_jax.layers.block import MLP, SHARED
+
 LINEAR = "linear"  # [out, in] <-> [in, …out]
 LINEAR_IN = "linear_in"  # [out, in] <-> […in, out]: the kernel behind attention, whose input is split into heads
 CONV = "conv"  # [out, in, height, width] <-> [height, width, in, out], or those first three flattened
@@ -112,7 +114,14 @@ def mlp(expand: str, contract: str, ours: str, **more) -> list[Entry]:
 
 
 def bert_layers(
-    theirs: str, stage: str, stream: str, layers: int, first: int = 0, cross: bool = False, again: str = ""
+    theirs: str,
+    stage: str,
+    stream: str,
+    layers: int,
+    first: int = 0,
+    cross: bool = False,
+    again: str = "",
+    tied: tuple[str, ...] = (),
 ) -> list[Entry]:
     """Post-norm layers named as BERT's, `theirs` being what stands before `attention` with `{i}` in it.
 
@@ -124,15 +133,20 @@ def bert_layers(
       first: number of theirs that is our layer 0.
       cross: whether there is a `crossattention`.
       again: ending of the feed-forward part's name in a stage that has several: `_2`.
+      tied: sub-layers that the stage's streams share.
     """
-    ours, more = f"{stage}/{LAYER}/{stream}", {"layers": layers, "first": first}
+    more = {"layers": layers, "first": first}
     entries = []
+
+    def place(kind: str) -> str:
+        return f"{stage}/{LAYER}/{SHARED if kind in tied else stream}_{kind}"
+
     for kind, name in ((("self", "attention"), ("cross", "crossattention")) if cross else (("self", "attention"),)):
         parts = (f"{theirs}.{name}.self.{part}" for part in ("query", "key", "value"))
-        entries += attention(*parts, f"{theirs}.{name}.output.dense", f"{ours}_{kind}", **more)
-        entries += norm(f"{theirs}.{name}.output.LayerNorm", f"{ours}_{kind}_norm", **more)
-    entries += mlp(f"{theirs}.intermediate.dense", f"{theirs}.output.dense", f"{ours}_mlp{again}", **more)
-    return entries + norm(f"{theirs}.output.LayerNorm", f"{ours}_mlp{again}_norm", **more)
+        entries += attention(*parts, f"{theirs}.{name}.output.dense", place(kind), **more)
+        entries += norm(f"{theirs}.{name}.output.LayerNorm", f"{place(kind)}_norm", **more)
+    entries += mlp(f"{theirs}.intermediate.dense", f"{theirs}.output.dense", f"{place(MLP)}{again}", **more)
+    return entries + norm(f"{theirs}.output.LayerNorm", f"{place(MLP)}{again}_norm", **more)
 
 
 @dataclass(frozen=True)
@@ -228,8 +242,11 @@ def patch_embeddings(
     ]
 
 
-def bert_embeddings(theirs: str, stream: str, vocab: int, types: bool = True) -> list[Entry]:
-    """Word, position and type tables and their norm, `theirs` being what stands before `word_embeddings`."""
+def bert_embeddings(theirs: str, stream: str, vocab: int, types: bool = True, normed: str = "") -> list[Entry]:
+    """Word, position and type tables and their norm, `theirs` being what stands before `word_embeddings`.
+
+    `normed` is the path of our norm where it is not part of the stream's embedding.
+    """
     ours = f"{stream}/embedding"
     entries = [
         Entry(f"{theirs}.word_embeddings.weight", f"{ours}/words/table", TABLE, size=vocab),
@@ -237,7 +254,7 @@ def bert_embeddings(theirs: str, stream: str, vocab: int, types: bool = True) ->
     ]
     if types:
         entries.append(Entry(f"{theirs}.token_type_embeddings.weight", f"{ours}/token_types/table", TABLE))
-    return entries + norm(f"{theirs}.LayerNorm", f"{ours}/norm")
+    return entries + norm(f"{theirs}.LayerNorm", normed or f"{ours}/norm")
 
 
 def word_head(theirs: str, ours: str, vocab: int, bias: str = "decoder.bias") -> list[Entry]:

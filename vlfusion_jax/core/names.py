@@ -43,11 +43,13 @@ IMAGE_MASK = "image_mask"
 TEXT = "text"
 TEXT_MASK = "text_mask"
 TARGET = "target"
+TARGET_POSITIONS = "target_positions"
 MLM_POSITIONS = "positions"
 IMAGE_MODALITY = "image_modality"
 REGIONS = "regions"
 BOXES = "boxes"
 REGION_MASK = "region_mask"
+ALIGNMENT = "alignment"
 
 # Targets, per view.
 MLM_LABELS = "labels"
@@ -69,6 +71,7 @@ RETRIEVAL = "retrieval"
 CONTRASTIVE = "contrastive"
 REGION = "region"
 CAPTION = "caption"
+ANSWER = "answer"  # a text, where VQA is a class
 VIEW_OF_TASK = {MLM: MASKED, ITM: MATCH, VQA: QUESTION}
 
 # Random streams.

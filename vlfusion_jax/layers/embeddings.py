@@ -42,6 +42,7 @@ class TextEmbedding(nn.Module):
       types: rows of the type table; 0 = none.
       offset: position of the first token.
       epsilon: of the norm; None = no norm.
+      fixed_row: row of the tables that look-ups do not train; None = none.
     """
 
     vocab: int
@@ -50,6 +51,7 @@ class TextEmbedding(nn.Module):
     types: int = 0
     offset: int = 0
     epsilon: float | None = 1e-12
+    fixed_row: int | None = None
     dtype: Any = jnp.float32
 
     def setup(self) -> None:
@@ -63,11 +65,19 @@ class TextEmbedding(nn.Module):
         length = ids_bt.shape[1]
         if length + self.offset > self.length:
             raise ValueError(f"text of {length} tokens, room for {self.length - self.offset}")
-        x = jnp.take(self.words(), ids_bt, axis=0) + self.positions()[self.offset : self.offset + length]
+        places = jnp.arange(self.offset, self.offset + length)
+        x = self._held(jnp.take(self.words(), ids_bt, axis=0), ids_bt)
+        x = x + self._held(self.positions()[self.offset : self.offset + length], places)
         if self.types:
-            table = self.token_types()
-            x = x + (table[0] if types_bt is None else jnp.take(table, types_bt, axis=0))
+            types_bt = jnp.zeros((1, 1), jnp.int32) if types_bt is None else types_bt
+            x = x + self._held(jnp.take(self.token_types(), types_bt, axis=0), types_bt)
         return x if self.norm is None else self.norm(x)
+
+    def _held(self, rows: jax.Array, ids: jax.Array) -> jax.Array:
+        """Rows `ids` of a table, without a gradient where that is the fixed row."""
+        if self.fixed_row is None:
+            return rows
+        return jnp.where((ids == self.fixed_row)[..., None], jax.lax.stop_gradient(rows), rows)
 
     def word_table(self) -> jax.Array:
         """[vocab, width], to predict words with."""
@@ -76,6 +86,12 @@ class TextEmbedding(nn.Module):
     def type_rows(self, rows: jax.Array) -> jax.Array:
         """[n] → [n, width], rows of the type table."""
         return jnp.take(self.token_types(), rows, axis=0)
+
+    def mean_position(self, places_nra: jax.Array) -> jax.Array:
+        """Places in the text [images, regions, n], -1 = none → means of their vectors [images, regions, width]."""
+        listed = (places_nra >= 0).astype(self.dtype)[..., None]
+        vectors = jnp.take(self.positions(), jnp.maximum(places_nra, 0) + self.offset, axis=0)
+        return (vectors * listed).sum(2) / jnp.maximum(listed.sum(2), 1)
 
 
 class PatchTokens(nn.Module):

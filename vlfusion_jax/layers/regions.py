@@ -45,20 +45,24 @@ class RegionTokens(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, vectors_nrf: jax.Array, boxes_nr4: jax.Array, text_types_nd: jax.Array | None) -> jax.Array:
-        """[images, regions, features], [images, regions, 4] and text types [images or 1, width] → tokens."""
+    def __call__(self, vectors_nrf: jax.Array, boxes_nr4: jax.Array, of_text: jax.Array | None) -> jax.Array:
+        """[images, regions, features], [images, regions, 4] → [images, regions, width].
+
+        `of_text` [images or 1, regions or 1, width]: from the text's tables; None = nothing.
+        """
         x = self._projection("projection", vectors_nrf)
         if self.form == "visualbert":
             types = Table(self.types, self.width, names.TYPES, self.dtype, name="types")()
             positions = Table(self.length, self.width, names.POSITIONS, self.dtype, name="positions")()
-            return x + types[1] + positions[0]
+            x = x + types[1] + positions[0]
+            return x if of_text is None else x + of_text
         box = self._projection("box_projection", box_features(boxes_nr4, self.form))
         if self.form == "vilbert":
             return self._norm("norm", x + box)
         x, box = self._norm("projection_norm", x), self._norm("box_norm", box)
         if self.form == "lxmert":
             return (x + box) / 2
-        return self._norm("norm", x + box + text_types_nd[:, None])
+        return self._norm("norm", x + box + of_text)
 
     def _projection(self, name: str, x: jax.Array) -> jax.Array:
         return Projection(
