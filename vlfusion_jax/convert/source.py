@@ -92,11 +92,17 @@ def _config(folder: Path) -> dict[str, Any]:
 
 def _safetensors(file: Path) -> tuple[tuple[str, ...], Callable[[str], np.ndarray]]:
     try:
-        opened = safe_open(file, framework="flax")
-        keys = tuple(opened.keys())
+        with safe_open(file, framework="flax") as opened:
+            keys = tuple(opened.keys())
     except (SafetensorError, OSError) as error:
         raise UserError(f"{file} is no whole safetensors file ({error}); fetch it again.") from error
-    return keys, lambda key: _as_float32(np.asarray(opened.get_tensor(key)))
+
+    def read(key: str) -> np.ndarray:
+        # Opened anew for each tensor: what is mapped of a file stays in memory until it is closed.
+        with safe_open(file, framework="flax") as opened:
+            return _as_float32(np.asarray(opened.get_tensor(key)))
+
+    return keys, read
 
 
 def _shards(index: Path) -> tuple[tuple[str, ...], Callable[[str], np.ndarray]]:

@@ -48,9 +48,10 @@ class Checkpointer:
     Args:
       workdir: the run's folder.
       config: `config.checkpoint` of the run: `keep`, `best_metric`, `best_mode`.
+      write_bytes: most memory, beside the state itself, that writing may take; None = no limit.
     """
 
-    def __init__(self, workdir: str | Path, config: ConfigDict):
+    def __init__(self, workdir: str | Path, config: ConfigDict, write_bytes: int | None = None):
         policies = ocp.training.preservation_policies
         kept = [policies.LatestN(config.keep)]
         if config.best_metric:
@@ -64,9 +65,11 @@ class Checkpointer:
             )
         self.folder = (Path(workdir) / FOLDER).absolute()
         self._best_metric = config.best_metric
+        context = _context()
+        context.memory.write_concurrent_bytes = context.memory.transfer_concurrent_bytes = write_bytes
         self._orbax = ocp.training.Checkpointer(
             self.folder,
-            context=_context(),
+            context=context,
             save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),  # the loop decides
             preservation_policy=policies.AnyPreservationPolicy(kept),
             cleanup_tmp_directories=True,

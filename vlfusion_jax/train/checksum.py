@@ -15,6 +15,7 @@ from vlfusion_jax.core.tree import flatten
 _WORDS = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}
 
 
+@jax.jit
 def _checksum(x: jax.Array) -> jax.Array:
     if x.dtype == jnp.bool_:
         x = x.astype(jnp.uint8)
@@ -25,11 +26,6 @@ def _checksum(x: jax.Array) -> jax.Array:
     return jnp.sum(words * (2 * position + 1), dtype=jnp.uint32)
 
 
-@jax.jit
-def _checksums(leaves: list[jax.Array]) -> list[jax.Array]:
-    return [_checksum(leaf) for leaf in leaves]
-
-
 def checksums(tree: Any) -> dict[str, int]:
     """Checksum of every leaf by its path name.
 
@@ -37,5 +33,5 @@ def checksums(tree: Any) -> dict[str, int]:
       tree: arrays of at most 32 bits per element, on the devices of one mesh.
     """
     leaves = flatten(tree)
-    sums = jax.device_get(_checksums(list(leaves.values())))
+    sums = jax.device_get([_checksum(leaf) for leaf in leaves.values()])
     return {name: int(value) for name, value in zip(leaves, sums, strict=True)}

@@ -45,10 +45,20 @@ def converted_config(imported: Imported, name: str) -> ConfigDict:
 
 
 def write_converted(folder: Path, imported: Imported, vocabulary: Vocabulary, name: str) -> None:
-    """Checkpoint 0 of a work directory, and the report of what became of every key beside it."""
+    """Checkpoint 0 of a work directory, and the report of what became of every key beside it.
+
+    `imported.params` is empty afterwards: each array is let go as the next is placed, so that a model of any size is in
+    memory once, plus what is being written.
+    """
     config = converted_config(imported, name)
-    checkpoints = Checkpointer(folder, config.checkpoint)
-    checkpoints.save(0, {"params": nested(imported.params)}, describe_model(config, vocabulary))
+    placed = {}
+    while imported.params:
+        path, array = imported.params.popitem()
+        placed[path] = jax.device_put(array)
+        del array
+    at_once = 1 + max(leaf.nbytes for leaf in placed.values())  # Orbax wants room for more than the largest
+    checkpoints = Checkpointer(folder, config.checkpoint, write_bytes=at_once)
+    checkpoints.save(0, {"params": nested(placed)}, describe_model(config, vocabulary))
     checkpoints.close()
     (folder / REPORT).write_text("\n".join(imported.account.lines()) + "\n", encoding="utf-8")
 
