@@ -19,6 +19,24 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return jax.nn.logsumexp(logits, axis=-1) - picked
 
 
+def smoothed_cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float, classes: int) -> jax.Array:
+    """Softmax cross-entropy against labels of which a share is spread evenly (Szegedy et al. 2016, section 7).
+
+    Args:
+      logits: [..., at least classes]; those beyond `classes` only pad the table and are far below the others.
+      labels: [...] integers in [0, classes).
+      smoothing: share of a label that is spread over all classes.
+      classes: how many.
+
+    Returns:
+      [...] f32, in nats.
+    """
+    logits = logits.astype(jnp.float32)
+    mean = logits[..., :classes].mean(-1)
+    even = jax.nn.logsumexp(logits, axis=-1) - mean
+    return (1 - smoothing) * cross_entropy(logits, labels) + smoothing * even
+
+
 def sparse_soft_cross_entropy(logits: jax.Array, ids: jax.Array, scores: jax.Array) -> jax.Array:
     """Softmax cross-entropy against the few classes listed, their scores normalised to one.
 
