@@ -34,50 +34,75 @@ def attend(query, key, value, mask, heads: int):
     return (weights @ v).transpose(1, 2).flatten(2), weights
 
 
-class Embeddings(nn.Module):
-    """LN(word + position + type)."""
+def attention(width: int, keys: int, epsilon: float) -> nn.ModuleDict:
+    """Parameters of an attention to tokens of width `keys`, and of the norm behind it."""
+    return named(
+        self=named(query=nn.Linear(width, width), key=nn.Linear(keys, width), value=nn.Linear(keys, width)),
+        output=named(dense=nn.Linear(width, width), LayerNorm=nn.LayerNorm(width, epsilon)),
+    )
 
-    def __init__(self, vocab: int, width: int, positions: int, types: int):
+
+class Embeddings(nn.Module):
+    """LN(word + position + type), positions counted from `first`."""
+
+    def __init__(self, vocab: int, width: int, positions: int, types: int, first: int = 0, epsilon: float = EPSILON):
         super().__init__()
+        self.first = first
         self.word_embeddings = nn.Embedding(vocab, width)
         self.position_embeddings = nn.Embedding(positions, width)
         self.token_type_embeddings = nn.Embedding(types, width)
-        self.LayerNorm = nn.LayerNorm(width, EPSILON)
+        self.LayerNorm = nn.LayerNorm(width, epsilon)
 
     def forward(self, ids, types):
-        positions = self.position_embeddings.weight[: ids.shape[1]]
+        positions = self.position_embeddings.weight[self.first : self.first + ids.shape[1]]
         return self.LayerNorm(self.word_embeddings(ids) + positions + self.token_type_embeddings(types))
 
 
 class Layer(nn.Module):
     """x = LN(x + attention(x)), x = LN(x + MLP(x))."""
 
-    def __init__(self, width: int, heads: int, mlp_width: int, activation: str):
+    def __init__(self, width: int, heads: int, mlp_width: int, activation: str, epsilon: float = EPSILON):
         super().__init__()
         self.heads, self.activation = heads, ACTIVATIONS[activation]
-        self.attention = named(
-            self=named(**{name: nn.Linear(width, width) for name in ("query", "key", "value")}),
-            output=named(dense=nn.Linear(width, width), LayerNorm=nn.LayerNorm(width, EPSILON)),
-        )
+        self.attention = attention(width, width, epsilon)
         self.intermediate = named(dense=nn.Linear(width, mlp_width))
-        self.output = named(dense=nn.Linear(mlp_width, width), LayerNorm=nn.LayerNorm(width, EPSILON))
+        self.output = named(dense=nn.Linear(mlp_width, width), LayerNorm=nn.LayerNorm(width, epsilon))
 
     def forward(self, x, mask):
-        own, after = self.attention["self"], self.attention["output"]
-        read, weights = attend(own["query"](x), own["key"](x), own["value"](x), mask, self.heads)
-        x = after["LayerNorm"](x + after["dense"](read))
+        x, weights = self.read(self.attention, x, x, mask)
+        return self.feed(x), weights
+
+    def read(self, part, x, other, mask):
+        own, after = part["self"], part["output"]
+        read, weights = attend(own["query"](x), own["key"](other), own["value"](other), mask, self.heads)
+        return after["LayerNorm"](x + after["dense"](read)), weights
+
+    def feed(self, x):
         hidden = self.activation(self.intermediate["dense"](x))
-        return self.output["LayerNorm"](x + self.output["dense"](hidden)), weights
+        return self.output["LayerNorm"](x + self.output["dense"](hidden))
+
+
+class CrossLayer(Layer):
+    """A layer that behind its own stream attends to `other`, of width `keys`."""
+
+    def __init__(self, width: int, heads: int, mlp_width: int, activation: str, keys: int, epsilon: float = EPSILON):
+        super().__init__(width, heads, mlp_width, activation, epsilon)
+        self.crossattention = attention(width, keys, epsilon)
+
+    def forward(self, x, mask, other, other_mask):
+        x, weights = self.read(self.attention, x, x, mask)
+        x, cross_weights = self.read(self.crossattention, x, other, other_mask)
+        return self.feed(x), (weights, cross_weights)
 
 
 class WordHead(nn.Module):
     """Word logits with the word table as the last map."""
 
-    def __init__(self, words: nn.Embedding, activation: str):
+    def __init__(self, words: nn.Embedding, activation: str, epsilon: float = EPSILON):
         super().__init__()
         width = words.weight.shape[1]
         self.activation = ACTIVATIONS[activation]
-        self.transform = named(dense=nn.Linear(width, width), LayerNorm=nn.LayerNorm(width, EPSILON))
+        self.transform = named(dense=nn.Linear(width, width), LayerNorm=nn.LayerNorm(width, epsilon))
         self.decoder = nn.Linear(width, len(words.weight), bias=False)
         self.decoder.weight = words.weight
         self.bias = nn.Parameter(torch.zeros(len(words.weight)))

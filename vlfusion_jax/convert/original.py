@@ -23,7 +23,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from vlfusion_jax.config.keys import nearest
-from vlfusion_jax.convert.families import uniter, vilbert
+from vlfusion_jax.convert.families import albef, meter, uniter, vilbert
 from vlfusion_jax.convert.hugging_face import Imported, read_params
 from vlfusion_jax.convert.source import Checkpoint
 from vlfusion_jax.convert.weights import export_weights
@@ -32,7 +32,7 @@ from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.families.table import FAMILIES, hyperparameters
 
 # What converts each family, by the family's name.
-ORIGINALS: dict[str, ModuleType] = {"uniter": uniter, "vilbert": vilbert}
+ORIGINALS: dict[str, ModuleType] = {"uniter": uniter, "vilbert": vilbert, "meter": meter, "albef": albef}
 
 
 def import_original(

@@ -66,6 +66,8 @@ class Stage:
       alone: streams that skip `cross`.
       causal: whether `self` sees only what comes before.
       bottleneck: stream of tokens through which alone the streams exchange (Nagrani et al. 2021), or empty.
+      cross_entered: whether `cross` reads the other stream as it entered the layer (METER), not as the sub-layers before
+        left it.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Stage:
     alone: tuple[str, ...] = ()
     causal: bool = False
     bottleneck: str = ""
+    cross_entered: bool = False
 
 
 class FusionLayer(nn.Module):
@@ -116,7 +119,7 @@ class FusionLayer(nn.Module):
         return x | new, captured
 
     def _sublayers(self, x: dict[str, jax.Array], masks: dict[str, jax.Array]) -> tuple[dict, dict]:
-        attention, made = {}, {}
+        attention, made, entered = {}, {}, x
 
         def module(kind: type[nn.Module], *settings: Any, name: str) -> nn.Module:
             if name not in made:
@@ -141,8 +144,8 @@ class FusionLayer(nn.Module):
                 else:
                     keys, mask = read, masks[s]
                     if kind == CROSS:
-                        others = self._others(s)
-                        normed = [norm(o, block)(x[o]) if block.norm == "pre" else x[o] for o in others]
+                        others, source = self._others(s), entered if self.stage.cross_entered else x
+                        normed = [norm(o, block)(source[o]) if block.norm == "pre" else source[o] for o in others]
                         keys = normed[0] if len(others) == 1 else jnp.concatenate(normed, axis=1)
                         mask = jnp.concatenate([masks[o] for o in others], axis=1)
                     attend = module(Attention, *self._attention(block, kind), name=name)
