@@ -4,14 +4,17 @@ import json
 import shutil
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import torch
 import transformers
 from safetensors.numpy import load_file, save_file
 
+import vlfusion_jax
 from tests.parity.conftest import randomise
 from vlfusion_jax.cli.main import main
+from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.data.tokenizer import train_tokenizer
 
 ANSWERS = ["red", "two", "no"]
@@ -83,6 +86,19 @@ def test_a_converted_model_answers(original, tmp_path, capsys):
     inputs.pop("token_type_ids", None)
     expected = torch.sigmoid(model(**inputs).logits[0]).detach().numpy()
     np.testing.assert_allclose([answers[answer] for answer in ANSWERS], expected, atol=1e-5)
+
+    loaded = vlfusion_jax.load(ours)
+    assert loaded.heads == ("vqa",)
+    assert {each.text: each.probability for each in loaded.answer(picture, question)} == pytest.approx(
+        answers, abs=1e-6
+    )
+    output = loaded(loaded.encode([pixels], [question, "how many"]), capture=True)
+    np.testing.assert_allclose(jax.nn.sigmoid(output.logits["vqa"])[0, :3], expected, atol=1e-5)
+    assert output.attention["fusion"]["joint_self_0"].shape[:3] == (2, 2, 2)  # layers, texts, heads
+    with pytest.raises(UserError, match="no head 'mlm'; it has vqa"):
+        loaded(loaded.encode([pixels], [question]), ("mlm",))
+    with pytest.raises(UserError, match="3 texts do not divide among 2 pictures"):
+        loaded.encode([pixels, pixels], ["a", "b", "c"])
 
 
 def resave(folder: Path, change) -> None:

@@ -4,6 +4,7 @@ import io
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image
@@ -45,6 +46,23 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
             return np.asarray(image.convert("RGB"))
     except _DECODE_ERRORS as error:
         raise UserError(f"image '{name}' cannot be decoded, it is damaged or not an image: {error}") from error
+
+
+def read_image(image: str | Path | np.ndarray) -> np.ndarray:
+    """The image of a file, decoded, or the array as it is: [height, width, 3] uint8 RGB.
+
+    Raises:
+      UserError: the file cannot be read or is no image, or the array has another shape or type.
+    """
+    if isinstance(image, np.ndarray):
+        if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8:
+            raise UserError(f"image: expected [height, width, 3] uint8, got {list(image.shape)} {image.dtype}.")
+        return image
+    try:
+        data = Path(image).read_bytes()
+    except OSError as error:
+        raise UserError(f"image file {image} cannot be read ({error.strerror}); give the path of an image.") from error
+    return decode_image(data, str(image))
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,16 +14,10 @@ from vlfusion_jax.data import images
 from vlfusion_jax.data.examples import canvas_of
 from vlfusion_jax.data.records import Source
 from vlfusion_jax.data.vocabulary import Vocabulary
+from vlfusion_jax.serve.answers import Answer, best_answers
 from vlfusion_jax.train.checkpoint import load_meta, load_params
 from vlfusion_jax.train.report import Answered
 from vlfusion_jax.train.setup import Run, build
-
-
-class Answer(NamedTuple):
-    """An answer of the vocabulary with its probability: softmax for `ce`, for `bce` a sigmoid of its own."""
-
-    text: str
-    probability: float
 
 
 class Predictor:
@@ -67,16 +61,12 @@ class Predictor:
         Raises:
           UserError: the file cannot be read or is no image, or the array has another shape or type.
         """
-        pixels = image if isinstance(image, np.ndarray) else _read_image(Path(image))
-        return self.answer_all([pixels], [question], top)[0]
+        return self.answer_all([images.read_image(image)], [question], top)[0]
 
     def answer_all(self, pixels: Sequence[np.ndarray], questions: Sequence[str], top: int = 5) -> list[list[Answer]]:
         """`answer` for many images with one question each, in one batch."""
         config, vocabulary = self._run.config, self._run.vocabulary
-        for image in pixels:
-            if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8:
-                raise UserError(f"image: expected [height, width, 3] uint8, got {list(image.shape)} {image.dtype}.")
-        fitted = [images.place(image, canvas_of(config.data)) for image in pixels]
+        fitted = [images.place(images.read_image(image), canvas_of(config.data)) for image in pixels]
         encoded = [vocabulary.encode(question, config.data.question_length) for question in questions]
         columns = {
             names.IMAGE: [image for image, _ in fitted],
@@ -85,24 +75,14 @@ class Predictor:
             names.key(names.QUESTION, names.TEXT_MASK): [mask for _, mask in encoded],
         }
         logits = self._run.predict_step(self._params, {name: self._rows(rows) for name, rows in columns.items()})
-        probabilities = self._probabilities(np.asarray(jax.device_get(logits), np.float64))[: len(questions)]
-        return [
-            [Answer(vocabulary.answers[i], float(row[i])) for i in np.argsort(-row, kind="stable")[:top]]
-            for row in probabilities
-        ]
+        logits = np.asarray(jax.device_get(logits))[: len(questions)]
+        return best_answers(logits, vocabulary.answers, config.tasks.vqa.loss, top)
 
     def _rows(self, rows: Sequence[np.ndarray]) -> jax.Array:
         """Global array of the rows, all of which every host has; the last is repeated until the devices divide them."""
         spare = -len(rows) % self._run.strategy.batch_parts
         array = np.stack([*rows, *[rows[-1]] * spare])
         return jax.make_array_from_callback(array.shape, self._run.batch_sharding, lambda index: array[index])
-
-    def _probabilities(self, logits: np.ndarray) -> np.ndarray:
-        logits = logits[:, : len(self._run.vocabulary.answers)]  # the rest is padding
-        if self._run.config.tasks.vqa.loss == "bce":
-            return 1 / (1 + np.exp(-logits))
-        exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
-        return exponentials / exponentials.sum(axis=-1, keepdims=True)
 
 
 def answer_some(predictor: Predictor, source: Source, count: int) -> list[Answered]:
@@ -123,11 +103,3 @@ def answer_some(predictor: Predictor, source: Source, count: int) -> list[Answer
         Answered(image, question.text, *best, truth=question.answers[0][0], correct=best.text in dict(question.answers))
         for image, question, [best] in zip(pixels, questions, answers, strict=True)
     ]
-
-
-def _read_image(path: Path) -> np.ndarray:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"image file {path} cannot be read ({error.strerror}); give the path of an image.") from error
-    return images.decode_image(data, str(path))

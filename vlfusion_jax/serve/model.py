@@ -1,0 +1,112 @@
+"""A trained or converted model in Python: `vlfusion_jax.load(path)`."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from vlfusion_jax.convert.hugging_face import nested
+from vlfusion_jax.core import names
+from vlfusion_jax.core.errors import UserError
+from vlfusion_jax.core.precision import COMPUTE_DTYPES
+from vlfusion_jax.data import images
+from vlfusion_jax.data.examples import canvas_of
+from vlfusion_jax.data.vocabulary import Vocabulary
+from vlfusion_jax.models.families.table import model_spec
+from vlfusion_jax.models.fusion import FusionModel
+from vlfusion_jax.models.output import FusionOutput
+from vlfusion_jax.models.spec import TextInput
+from vlfusion_jax.serve.answers import Answer, best_answers
+from vlfusion_jax.train.converted import heads_of, read_parameters
+
+
+class Model:
+    """A model with its parameters, vocabulary and config, on one device.
+
+    Attributes:
+      config: of the run or the conversion.
+      vocabulary: tokenizer and answers.
+      module: the linen module; `module.spec` says what it is.
+      params: as `module.apply({"params": params}, …)` takes them.
+      heads: names of the heads it has parameters for.
+    """
+
+    def __init__(self, config: ConfigDict, vocabulary: Vocabulary, params: Mapping[str, Any]):
+        spec = model_spec(config, vocabulary.size, len(vocabulary.answers))
+        self.config, self.vocabulary = config, vocabulary
+        self.module = FusionModel(spec, COMPUTE_DTYPES[config.precision.compute])
+        self.heads = heads_of(dict(params))
+        self.params = jax.device_put(nested(params))
+        self._apply = jax.jit(self._run, static_argnames=("heads", "capture"))
+
+    def _run(self, params: Any, inputs: Mapping[str, jax.Array], heads: tuple[str, ...], capture: bool) -> FusionOutput:
+        return self.module.apply({"params": params}, inputs, heads, capture=capture)
+
+    def __call__(
+        self, inputs: Mapping[str, np.ndarray], heads: Sequence[str] | None = None, capture: bool = False
+    ) -> FusionOutput:
+        """Outputs for inputs as `encode` gives them; see `FusionModel`.
+
+        Args:
+          inputs: arrays by name.
+          heads: to apply; None = all it has whose inputs are there.
+          capture: also return hidden states and attention maps.
+
+        Raises:
+          UserError: a head that it does not have.
+        """
+        if heads is None:
+            needs_positions = {names.MLM} if names.MLM_POSITIONS not in inputs else set()
+            heads = [head for head in self.heads if head not in needs_positions]
+        for head in heads:
+            if head not in self.heads:
+                raise UserError(f"this model has no head {head!r}; it has {', '.join(self.heads) or 'none'}.")
+        return self._apply(self.params, dict(inputs), tuple(heads), capture)
+
+    def encode(
+        self, pictures: Sequence[str | Path | np.ndarray], texts: Sequence[str], length: int = 0
+    ) -> dict[str, np.ndarray]:
+        """Inputs of pictures and texts, one text or several for each picture, in order.
+
+        Args:
+          pictures: paths of image files, or [height, width, 3] uint8 RGB.
+          texts: their number is a multiple of that of the pictures.
+          length: padded tokens; 0 = `data.question_length`.
+
+        Raises:
+          UserError: a file that cannot be read, an array of another shape or type, or numbers that do not divide.
+        """
+        if not pictures or not texts or len(texts) % len(pictures):
+            raise UserError(f"{len(texts)} texts do not divide among {len(pictures)} pictures.")
+        canvas = canvas_of(self.config.data)
+        placed = [images.place(images.read_image(picture), canvas) for picture in pictures]
+        encoded = [self.vocabulary.encode(text, length or self.config.data.question_length) for text in texts]
+        stream = next(each.stream for each in self.module.spec.inputs if isinstance(each, TextInput))
+        return {
+            names.IMAGE: np.stack([pixels for pixels, _ in placed]),
+            names.IMAGE_MASK: np.stack([mask for _, mask in placed]),
+            stream: np.stack([ids for ids, _ in encoded]),
+            names.mask_of(stream): np.stack([mask for _, mask in encoded]),
+        }
+
+    def answer(self, picture: str | Path | np.ndarray, question: str, top: int = 5) -> list[Answer]:
+        """The `top` most probable answers, best first.
+
+        Raises:
+          UserError: the model has no answers, or the picture cannot be read.
+        """
+        logits = self(self.encode([picture], [question]), (names.VQA,)).logits[names.VQA]
+        return best_answers(np.asarray(logits), self.vocabulary.answers, self.config.tasks.vqa.loss, top)[0]
+
+
+def load(path: str | Path) -> Model:
+    """The model of a work directory's newest checkpoint, of one checkpoint, or of a converted folder.
+
+    Raises:
+      UserError: no readable checkpoint there.
+    """
+    params, config, vocabulary = read_parameters(str(path))
+    return Model(config, vocabulary, params)
