@@ -67,13 +67,13 @@ def random_inputs() -> Callable[..., dict[str, np.ndarray]]:
 
 
 @pytest.fixture(scope="session")
-def random_model(random_inputs) -> Callable[[ModelSpec], tuple[FusionModel, dict]]:
-    """Function spec -> the model and parameters that are all random, biases and norms too."""
+def random_model(random_inputs) -> Callable[..., tuple[FusionModel, dict]]:
+    """Function (spec, heads=HEADS) -> the model and parameters that are all random, biases and norms too."""
 
-    def make(spec: ModelSpec) -> tuple[FusionModel, dict]:
+    def make(spec: ModelSpec, heads: tuple[str, ...] = HEADS) -> tuple[FusionModel, dict]:
         model = FusionModel(spec)
         inputs = random_inputs(0)
-        shapes = jax.eval_shape(lambda: unbox(model.init(jax.random.key(0), inputs, HEADS)["params"]))
+        shapes = jax.eval_shape(lambda: unbox(model.init(jax.random.key(0), inputs, heads)["params"]))
         rng = np.random.default_rng(11)
 
         def fill(path: tuple, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
