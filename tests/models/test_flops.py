@@ -23,6 +23,12 @@ FAMILY_HEADS = {
     "bert": (names.MLM, names.VQA),
     "roberta": (names.MLM,),
     "vit": (names.VQA,),
+    "resnet": (names.VQA,),
+    "meter": (names.ITM, names.MLM, names.RETRIEVAL, names.VQA),
+    "albef": (names.CONTRASTIVE, names.ITM, names.MLM, names.VQA),
+    "bridgetower": (names.CONTRASTIVE, names.ITM, names.MLM, names.VQA),
+    "uniter": (names.ITM, names.MLM, names.REGION, names.VQA),
+    "vilbert": (names.ITM, names.MLM, names.REGION, names.RETRIEVAL, names.VQA),
     "visualbert": (names.ITM, names.MLM, names.NLVR, names.VQA),
     "lxmert": (names.ITM, names.MLM, names.REGION, names.VQA),
 }
@@ -84,7 +90,7 @@ def test_every_family_equals_the_count(family, head):
     assert IMAGES * row_flops(spec, TOKENS, head, predictions=1) == expected
 
 
-@pytest.mark.parametrize("family", ["clip", "siglip"])
+@pytest.mark.parametrize("family", ["clip", "siglip", "meter", "albef", "bridgetower"])
 def test_a_tower_s_image_is_pooled_once_for_all_its_texts(family):
     spec = FAMILIES[family].spec(hyperparameters(family, "tiny"), Given(50, 7, TOKENS, (24, 32)))
     texts, shapes = 4, input_shapes(spec.inputs, IMAGES, TOKENS)

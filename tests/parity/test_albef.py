@@ -82,7 +82,7 @@ class Albef(nn.Module):
     def forward(self, ids, types, mask, pixels):
         """Hidden states of image, text alone and text with the image, these with attention maps; the image's tokens."""
         image, last = self.visual_encoder(pixels)
-        bert = self.text_encoder["bert"] if "bert" in self.text_encoder else self.text_encoder
+        bert = dict(self.text_encoder.items()).get("bert", self.text_encoder)
         layers = bert["encoder"]["layer"]
         text, fused = [bert["embeddings"](ids, types)], []
         for layer in layers[: self.first]:

@@ -66,8 +66,8 @@ class Stage:
       alone: streams that skip `cross`.
       causal: whether `self` sees only what comes before.
       bottleneck: stream of tokens through which alone the streams exchange (Nagrani et al. 2021), or empty.
-      cross_entered: whether `cross` reads the other stream as it entered the layer (METER), not as the sub-layers before
-        left it.
+      cross_entered: whether `cross` reads the other stream as it entered the layer (METER), not as the sub-layers
+        before left it.
     """
 
     name: str

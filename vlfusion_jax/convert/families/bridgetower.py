@@ -4,8 +4,18 @@ from typing import Any
 
 from vlfusion_jax.convert.fields import Fields, require
 from vlfusion_jax.convert.name_map import (
-    OLD_BUFFERS, OPENAI_LAYER, TABLE, Entry, NameMap, bert_embeddings, bert_layers, linear, norm, patch_embeddings,
-    pre_norm_layers, word_head,
+    OLD_BUFFERS,
+    OPENAI_LAYER,
+    TABLE,
+    Entry,
+    NameMap,
+    bert_embeddings,
+    bert_layers,
+    linear,
+    norm,
+    patch_embeddings,
+    pre_norm_layers,
+    word_head,
 )  # fmt: skip
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError

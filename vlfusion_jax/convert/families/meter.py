@@ -5,8 +5,19 @@ from collections.abc import Callable
 from typing import Any
 
 from vlfusion_jax.convert.name_map import (
-    OLD_BUFFERS, OPENAI_LAYER, TABLE, Entry, NameMap, bert_embeddings, bert_layers, class_head, linear, norm,
-    patch_embeddings, pre_norm_layers, word_head,
+    OLD_BUFFERS,
+    OPENAI_LAYER,
+    TABLE,
+    Entry,
+    NameMap,
+    bert_embeddings,
+    bert_layers,
+    class_head,
+    linear,
+    norm,
+    patch_embeddings,
+    pre_norm_layers,
+    word_head,
 )  # fmt: skip
 from vlfusion_jax.core import names
 from vlfusion_jax.models.families.given import Given

@@ -1,7 +1,7 @@
 """ALBEF (Li et al. 2021, "Align before Fuse: Vision and Language Representation Learning with Momentum Distillation").
 
-BERT's first layers read the text alone, its last ones attend to the image too (section 3.1, figure 1). Text and image are
-compared before they are fused, so the text's own stream stays as it is and the fusion layers write another.
+BERT's first layers read the text alone, its last ones attend to the image too (section 3.1, figure 1). Text and image
+are compared before they are fused, so the text's own stream stays as it is and the fusion layers write another.
 """
 
 from typing import Any
@@ -11,7 +11,16 @@ from vlfusion_jax.layers.block import CROSS, MLP, SELF, BlockSpec, Stage
 from vlfusion_jax.models.families import clip
 from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.spec import (
-    IMAGE, TEXT, ClassHead, ContrastiveHead, ImageInput, ModelSpec, Pool, TextInput, Transform, WordHead,
+    IMAGE,
+    TEXT,
+    ClassHead,
+    ContrastiveHead,
+    ImageInput,
+    ModelSpec,
+    Pool,
+    TextInput,
+    Transform,
+    WordHead,
 )  # fmt: skip
 
 FUSED = "fused_text"  # stream of the fusion layers

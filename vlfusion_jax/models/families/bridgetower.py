@@ -14,7 +14,17 @@ from vlfusion_jax.models.families import meter
 from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.families.meter import FUSED, FUSED_IMAGE, FUSED_TEXT
 from vlfusion_jax.models.spec import (
-    IMAGE, POOLED, TEXT, Bridge, Combine, ContrastiveHead, ModelSpec, Pool, Step, Transform, WordHead,
+    IMAGE,
+    POOLED,
+    TEXT,
+    Bridge,
+    Combine,
+    ContrastiveHead,
+    ModelSpec,
+    Pool,
+    Step,
+    Transform,
+    WordHead,
 )  # fmt: skip
 
 # Streams of what the towers give a co-attention layer, and the image before it is mapped.
@@ -108,7 +118,10 @@ def parts(model: Any) -> list[tuple[str, int, int]]:
 
 
 def _steps(model: Any, text: BlockSpec, image: BlockSpec, cross: BlockSpec) -> tuple[Step, ...]:
-    """The towers' first layers and co-attention layer 0; then for each further one a layer of each tower and bridges."""
+    """The towers' first layers and co-attention layer 0; then for each further one a layer of each tower, and bridges.
+
+    The streams of the towers are not what the co-attention layers write: those have their own.
+    """
     epsilon, steps = model.norm_epsilon, []
     for i, (ending, _, layers) in enumerate(parts(model)):
         steps += [

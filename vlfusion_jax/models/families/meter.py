@@ -13,7 +13,18 @@ from vlfusion_jax.layers.block import CROSS, MLP, SELF, BlockSpec, Stage
 from vlfusion_jax.models.families import clip
 from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.spec import (
-    IMAGE, TEXT, ClassHead, Combine, Head, ImageInput, Input, ModelSpec, Pool, TextInput, Transform, WordHead,
+    IMAGE,
+    TEXT,
+    ClassHead,
+    Combine,
+    Head,
+    ImageInput,
+    Input,
+    ModelSpec,
+    Pool,
+    TextInput,
+    Transform,
+    WordHead,
 )  # fmt: skip
 
 FUSED = FUSED_TEXT, FUSED_IMAGE = "fused_text", "fused_image"  # streams of the co-attention layers
@@ -90,7 +101,8 @@ def inputs(model: Any, given: Given) -> tuple[Input, ...]:
         ),
         ImageInput(
             "patch", given.image_size, model.image_width, model.patch_size, patch_bias=False, cls=True,
-            epsilon=model.image_norm_epsilon, mean=clip.SIZES["base"]["pixel_mean"], std=clip.SIZES["base"]["pixel_std"],
+            epsilon=model.image_norm_epsilon,
+            mean=clip.SIZES["base"]["pixel_mean"], std=clip.SIZES["base"]["pixel_std"],
         ),
     )  # fmt: skip
 
