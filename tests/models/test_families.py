@@ -27,6 +27,8 @@ def spec_of(**values):
         ({"dropout": 1.0}, "model.dropout is 1.0; it must be at least 0 and below 1"),
         ({"conv_channels": ()}, "model.conv_channels is \\(\\)"),
         ({"conv_channels": (32, 1.5)}, "model.conv_channels"),
+        ({"family": "clip", "pixel_std": (0.5, 0.0, 0.5)}, "model.pixel_std is .* one or more numbers above 0"),
+        ({"family": "clip", "image_heads": 5}, "model.image_width 768 does not divide by model.image_heads 5"),
         ({"norm": "after"}, "model.norm is 'after'; it must be one of pre, post"),
         ({"activation": "geluu"}, "model.activation is 'geluu'.*Did you mean 'gelu'"),
         ({"heads": 2.0}, "'model.heads' is of type int; got 2.0"),
