@@ -13,7 +13,7 @@ from vlfusion_jax.layers.regions import grid_boxes
 from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.families.table import FAMILIES, hyperparameters
 from vlfusion_jax.models.fusion import FusionModel
-from vlfusion_jax.ops.masks import split_patches
+from vlfusion_jax.ops.masks import normalise_pixels, patch_mask, split_patches
 
 ROWS, TOKENS, SIDE, PATCH = 3, 6, 24, 8
 CELLS = (SIDE // PATCH) ** 2
@@ -21,6 +21,8 @@ TOLERANCE = 1e-5
 HEADS = {
     "visualbert": (names.ITM, names.MLM, names.VQA),
     "lxmert": (names.ITM, names.MLM, names.REGION, names.VQA),
+    "uniter": (names.ITM, names.MLM, names.REGION, names.VQA),
+    "vilbert": (names.ITM, names.MLM, names.REGION, names.VQA),
 }
 
 
@@ -95,16 +97,16 @@ def test_padding_changes_nothing(family):
 @pytest.mark.parametrize("family", HEADS)
 def test_patches_are_regions(family):
     rng, inputs = np.random.default_rng(4), draw(4)
-    image = rng.random((ROWS, SIDE, SIDE, 3), np.float32)
-    text = {name: x for name, x in inputs.items() if name not in (names.REGIONS, names.BOXES, names.REGION_MASK)}
-    of_image = make(family, region_patch=PATCH)(
-        text | {names.IMAGE: image, names.IMAGE_MASK: np.ones(image.shape[:3], np.uint8)}
-    )
-    cells = SIDE // PATCH
+    mask = np.zeros((ROWS, SIDE, SIDE), np.uint8)
+    for each, (height, width) in zip(mask, ((24, 24), (8, 24), (11, 9)), strict=True):
+        each[:height, :width] = 1
+    image = rng.integers(256, size=(*mask.shape, 3)).astype(np.uint8)
+    text = {name: inputs[name] for name in (names.TEXT, names.TEXT_MASK, names.MLM_POSITIONS)}
+    of_image = make(family, region_patch=PATCH)(text | {names.IMAGE: image, names.IMAGE_MASK: mask})
     given = {
-        names.REGIONS: split_patches(2 * image - 1, PATCH),
-        names.BOXES: np.broadcast_to(grid_boxes(cells, cells), (ROWS, CELLS, 4)),
-        names.REGION_MASK: np.ones((ROWS, CELLS), np.int32),
+        names.REGIONS: split_patches(normalise_pixels(image, mask, np.float32), PATCH),
+        names.BOXES: np.broadcast_to(grid_boxes(SIDE // PATCH, SIDE // PATCH), (ROWS, CELLS, 4)),
+        names.REGION_MASK: patch_mask(mask, PATCH),
     }
     of_regions = make(family, region_patch=0)(text | given)
     for one, other in zip(jax.tree.leaves(of_image), jax.tree.leaves(of_regions), strict=True):

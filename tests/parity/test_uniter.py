@@ -1,5 +1,8 @@
 """UNITER against a torch model of the paper's equations (Chen et al. 2020, section 3) under the original's names."""
 
+import math
+import re
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -20,7 +23,11 @@ from tests.parity.originals import (
     regions_of,
     text_of,
 )
+from vlfusion_jax.convert.hugging_face import param_shapes
 from vlfusion_jax.core import names
+from vlfusion_jax.models.families.given import Given
+from vlfusion_jax.models.families.table import hyperparameters
+from vlfusion_jax.models.families.uniter import PUBLISHED, spec
 
 ANSWERS = 9
 
@@ -150,3 +157,11 @@ def test_pairs_of_images(tmp_path, seed):
     expected = pair.theirs.nlvr2_output(pooled.unflatten(0, (3, 2)).flatten(1))
     close(pair.run(inputs | {names.IMAGE_MODALITY: first_second}).logits[names.NLVR], expected, TINY)
     assert_round_trip(pair)
+
+
+@pytest.mark.parametrize("size", PUBLISHED)
+def test_as_many_parameters_as_published(size):
+    model = hyperparameters("uniter", size)
+    shapes = param_shapes(spec(model, Given(28996, 1, 40, (0, 0))), ())
+    counted = sum(math.prod(shape) for path, shape in shapes.items() if re.match("fusion/|text_pooler/", path))
+    assert counted == pytest.approx(PUBLISHED[size]["parameters"], rel=0.01)

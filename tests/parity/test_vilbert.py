@@ -22,8 +22,10 @@ from tests.parity.originals import (
     text_of,
 )
 from vlfusion_jax.core import names
+from vlfusion_jax.models.families.table import hyperparameters
+from vlfusion_jax.models.families.vilbert import PUBLISHED
 
-ANSWERS = 9
+ANSWERS = 9, 5  # of VQA and GQA
 
 
 class CoAttentionLayer(nn.Module):
@@ -63,9 +65,13 @@ class CoAttentionLayer(nn.Module):
 
 
 class Vilbert(nn.Module):
-    """Text layers, then co-attentions with a layer of each stream behind; `answers` adds the heads of 12-in-1."""
+    """Text layers, then co-attentions with a layer of each stream behind.
 
-    def __init__(self, model: dict, vocab: int, answers: bool):
+    `answers` are those of VQA and GQA, which come with the other heads of 12-in-1; with none there are those of
+    pretraining.
+    """
+
+    def __init__(self, model: dict, vocab: int, answers: tuple[int, ...]):
         super().__init__()
         text, image, cross = model["text_width"], model["image_width"], model["cross_width"]
         of_text = (text, model["text_heads"], model["text_mlp_width"], model["activation"])
@@ -96,8 +102,8 @@ class Vilbert(nn.Module):
             ),
         )
         if answers:
-            self.vil_prediction = named(logit_fc=classifier(cross, 2 * cross, ANSWERS))
-            self.vil_prediction_gqa = named(logit_fc=classifier(cross, 2 * cross, 5))
+            self.vil_prediction = named(logit_fc=classifier(cross, 2 * cross, answers[0]))
+            self.vil_prediction_gqa = named(logit_fc=classifier(cross, 2 * cross, answers[1]))
             self.vil_binary_prediction = named(logit_fc=classifier(2 * cross, 2 * cross, 2))
             self.vil_logit = nn.Linear(cross, 1)
             self.vil_tri_prediction = nn.Linear(cross, 3)
@@ -160,7 +166,7 @@ def draw(seed: int) -> tuple[dict, int]:
     }, int(rng.integers(90, 140))  # fmt: skip
 
 
-def make(seed: int, folder, answers: bool) -> tuple[dict, int, Pair]:
+def make(seed: int, folder, answers: tuple[int, ...]) -> tuple[dict, int, Pair]:
     """Hyperparameters, vocabulary and the pair."""
     model, vocab = draw(seed)
     pair = convert(Vilbert(model, vocab, answers), seed, folder, "vilbert", model, pickled=bool(seed % 2))
@@ -169,7 +175,7 @@ def make(seed: int, folder, answers: bool) -> tuple[dict, int, Pair]:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_every_token_attention_map_and_head_of_pretraining(tmp_path, seed):
-    model, vocab, pair = make(seed, tmp_path, answers=False)
+    model, vocab, pair = make(seed, tmp_path, answers=())
     inputs = draw_inputs(model, vocab, seed)
     output, theirs = pair.run(inputs), pair.theirs
     seen, pooled = theirs(text_of(inputs), with_whole(*regions_of(inputs)))
@@ -204,12 +210,19 @@ def test_every_token_attention_map_and_head_of_pretraining(tmp_path, seed):
 
 @pytest.mark.parametrize("seed", [10, 11])
 def test_heads_of_answers_pairs_and_retrieval(tmp_path, seed):
-    model, vocab, pair = make(seed, tmp_path, answers=True)
+    model, vocab, pair = make(seed, tmp_path, ANSWERS)
     inputs = draw_inputs(model, vocab, seed, images=2)
     _, pooled = pair.theirs(text_of(inputs), with_whole(*regions_of(inputs)))
     logits = pair.run(inputs).logits
-    close(logits[names.VQA][:, :ANSWERS], pair.theirs.vil_prediction["logit_fc"](pooled), TINY)
+    close(logits[names.VQA][:, : ANSWERS[0]], pair.theirs.vil_prediction["logit_fc"](pooled), TINY)
     close(logits[names.RETRIEVAL], pair.theirs.vil_logit(pooled), TINY)
     pairs = pooled.unflatten(0, (3, 2)).flatten(1)
     close(logits[names.NLVR], pair.theirs.vil_binary_prediction["logit_fc"](pairs), TINY)
     assert_round_trip(pair)
+
+
+def test_as_many_parameters_as_published():
+    model = hyperparameters("vilbert")
+    with torch.device("meta"):
+        theirs = Vilbert(model, 30522, (3129, 1533))
+    assert sum(x.numel() for x in theirs.parameters()) == pytest.approx(PUBLISHED["base"]["parameters"], rel=0.01)

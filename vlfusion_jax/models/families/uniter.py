@@ -48,8 +48,8 @@ SIZES = {
     },
 }
 PUBLISHED = {
-    "base": {"parameters": 86e6, "source": "Chen et al. 2020, section 4, without the word table"},
-    "large": {"parameters": 303e6, "source": "Chen et al. 2020, section 4, without the word table"},
+    "base": {"parameters": 86e6, "source": "Chen et al. 2020, section 4; so many have the layers and the pooler"},
+    "large": {"parameters": 303e6, "source": "Chen et al. 2020, section 4; so many have the layers and the pooler"},
 }
 
 

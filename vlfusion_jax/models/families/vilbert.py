@@ -1,4 +1,4 @@
-"""ViLBERT (Lu et al. 2019, "ViLBERT: Pretraining Task-Agnostic Visiolinguistic Representations for Vision-and-Language Tasks").
+"""ViLBERT (Lu et al. 2019, "ViLBERT: Pretraining Task-Agnostic Visiolinguistic Representations …").
 
 The answer heads are those of Lu et al. 2020, "12-in-1".
 """
@@ -62,6 +62,7 @@ SIZES = {
         "region_classes": 16,
     },
 }
+PUBLISHED = {"base": {"parameters": 270e6, "source": "Lu et al. 2020, abstract, with the heads of all their tasks"}}
 
 
 def spec(model: Any, given: Given) -> ModelSpec:
