@@ -79,3 +79,18 @@ def test_stored_statistics_have_no_gradient():
     grads = jax.jit(jax.grad(lambda params: RESNET.apply({"params": params}, pixels, mask)[-1][0].sum()))(params)
     stored = {path[-1].key: np.abs(np.asarray(leaf)).max() > 0 for path, leaf in jax.tree.leaves_with_path(grads)}
     assert stored == {"kernel": True, "scale": True, "bias": True, "mean": False, "variance": False}
+
+
+def test_the_canvas_does_not_change_what_vgg_sees():
+    small, large = Vgg(DEPTHS, CHANNELS), np.zeros((2, 48, 40, 3), np.float32)
+    pixels, _ = images(21, 19)
+    large[:, :21, :19] = pixels
+    params = random_tower(small, large, np.ones(large.shape[:3], np.uint8))
+    found = []
+    for rows, columns in ((48, 40), (24, 24)):
+        canvas = large[:, :rows, :columns]
+        shown = np.zeros(canvas.shape[:3], np.uint8)
+        shown[:, :21, :19] = 1
+        x, mask = jax.jit(small.apply)({"params": params}, canvas, shown)[-1]
+        found.append(np.asarray(x)[np.asarray(mask) > 0])
+    np.testing.assert_allclose(*found, atol=1e-6)

@@ -29,6 +29,7 @@ from vlfusion_jax.models.spec import (
     ImageInput,
     Input,
     Join,
+    LearnedInput,
     ModelSpec,
     RegionHead,
     RegionInput,
@@ -158,8 +159,9 @@ class FusionModel(nn.Module):
                 x, mask = Regions(spec, train, self.dtype, name=spec.stream)(inputs, of_text)
             else:
                 x, mask = LearnedTokens(spec, self.dtype, name=spec.stream)()
-            streams[spec.stream] = constrain(x, names.BATCH, names.SEQUENCE, names.EMBED_ACTIVATION)
-            masks[spec.stream] = mask
+            if not isinstance(spec, LearnedInput):  # which is one row until a batch repeats it
+                x = constrain(x, names.BATCH, names.SEQUENCE, names.EMBED_ACTIVATION)
+            streams[spec.stream], masks[spec.stream] = x, mask
         return streams, masks, sources
 
     def _stage(self, stage: Stage, streams: Streams, masks: Streams, train: bool, capture: bool) -> dict:

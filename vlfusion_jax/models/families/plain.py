@@ -42,6 +42,16 @@ SIZES = {
         "patch_size": 15,  # patch: pixels along each side; divides the image size
         "conv_channels": (32, 64, 96, 128),  # conv: one 3x3 convolution of stride 2 each
     },
+    "tiny": {
+        "width": 32,
+        "heads": 2,
+        "mlp_width": 64,
+        "layers": 2,
+        "text_layers": 1,
+        "cross_layers": 1,
+        "patch_size": 8,
+        "conv_channels": (8, 16, 32),
+    },
 }
 
 

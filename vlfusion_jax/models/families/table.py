@@ -29,7 +29,7 @@ from vlfusion_jax.models.families import (
     vit,
 )  # fmt: skip
 from vlfusion_jax.models.families.given import Given
-from vlfusion_jax.models.spec import ImageInput, ModelSpec, RegionInput, TextInput
+from vlfusion_jax.models.spec import IMAGE, TEXT, ImageInput, ModelSpec, RegionInput, TextInput
 from vlfusion_jax.ops.activations import ACTIVATIONS
 
 FAMILIES: dict[str, ModuleType] = {
@@ -136,6 +136,12 @@ def model_spec(config: ConfigDict, num_tokens: int, num_answers: int) -> ModelSp
     return spec
 
 
+def answers_questions(model: ConfigDict) -> bool:
+    """Whether the model of `config.model` reads text and image and picks an answer."""
+    spec = _family(model.family).spec(model, Given(vocab=8, answers=2, text_length=8, image_size=(64, 64)))
+    return names.VQA in dict(spec.heads) and {TEXT, IMAGE} <= {each.stream for each in spec.inputs}
+
+
 def text_lengths(data: Any) -> dict[str, int]:
     """Padded tokens of the text that each task reads, from `config.data`."""
     return {names.VQA: data.question_length, names.MLM: data.caption_length, names.ITM: data.caption_length}
@@ -176,9 +182,10 @@ def _check_fit(spec: ModelSpec, given: Given) -> None:
             )
         patched = isinstance(each, RegionInput) or (isinstance(each, ImageInput) and each.tokens == "patch")
         if patched and each.patch and any(side % each.patch for side in each.size):
+            of_regions = isinstance(each, RegionInput)
+            key, other = ("region_patch", "") if of_regions else ("patch_size", ", or use model.image_tokens='conv'")
             raise UserError(
-                f"data.image_size {each.size} does not divide by model.patch_size {each.patch}; change one of them, "
-                "or use model.image_tokens='conv'."
+                f"data.image_size {each.size} does not divide by model.{key} {each.patch}; change one of them{other}."
             )
     # Where vectors are pooled of both, text and image may meet without any.
     if len(spec.pools) < 2 and not any(getattr(step, "layers", 0) for step in spec.steps):
