@@ -22,6 +22,7 @@ def spec_of(**values):
     [
         ({"width": 33}, "model.width 33 does not divide by model.heads 2"),
         ({"patch_size": 16}, r"data.image_size \(75, 75\) does not divide by model.patch_size 16"),
+        ({"family": "lxmert", "region_patch": 16}, "does not divide by model.region_patch 16; change one of them.$"),
         ({"layers": 0}, "the model has no layers"),
         ({"layers": -1}, "model.layers is -1; it must not be negative"),
         ({"dropout": 1.0}, "model.dropout is 1.0; it must be at least 0 and below 1"),
