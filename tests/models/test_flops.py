@@ -10,7 +10,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 from vlfusion_jax.core import names
 from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.families.table import FAMILIES, hyperparameters
-from vlfusion_jax.models.flops import row_flops
+from vlfusion_jax.models.flops import part_flops, row_flops
 from vlfusion_jax.models.fusion import FusionModel
 from vlfusion_jax.models.inputs import input_shapes
 
@@ -88,6 +88,26 @@ def test_every_family_equals_the_count(family, head):
         output, _ = jax.eval_shape(lambda x: model.init_with_output(jax.random.key(0), x, (head,)), inputs)
         expected -= 2 * IMAGES**2 * output.logits[head][names.TEXT].shape[-1]
     assert IMAGES * row_flops(spec, TOKENS, head, predictions=1) == expected
+
+
+@pytest.mark.parametrize(
+    ("variant", "head", "target_tokens"),
+    [
+        ("captioning", names.CAPTION, 5), ("vqa", names.ANSWER, 5), ("vqa", names.VQA, 0), ("vqa", names.VQA, 5),
+        ("retrieval", names.ITM, 0),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("texts", [1, 4])
+def test_blip_equals_the_count(variant, head, target_tokens, texts):
+    spec = FAMILIES["blip"].spec(hyperparameters("blip", "tiny", variant=variant), Given(50, 7, TOKENS, (30, 45)))
+    rows, images = input_shapes(spec.inputs, IMAGES * texts, TOKENS), input_shapes(spec.inputs, IMAGES)
+    target = jax.ShapeDtypeStruct((IMAGES * texts, target_tokens), "int32")
+    inputs = {name: target if name.startswith(names.TARGET) else x for name, x in rows.items()}
+    inputs |= {name: images[name] for name in (names.IMAGE, names.IMAGE_MASK)}
+    if not target_tokens:
+        inputs = {name: x for name, x in inputs.items() if not name.startswith(names.TARGET)}
+    parts = part_flops(spec, TOKENS, (head,), texts_per_image=texts, target_tokens=target_tokens)
+    assert round(IMAGES * texts * sum(parts.values())) == counted(spec, inputs, (head,))
 
 
 @pytest.mark.parametrize("family", ["clip", "siglip", "meter", "albef", "bridgetower"])

@@ -11,6 +11,7 @@ from vlfusion_jax.models.spec import (
     IMAGE,
     JOINT,
     POOLED,
+    TARGET,
     TEXT,
     Add,
     Bridge,
@@ -28,6 +29,7 @@ from vlfusion_jax.models.spec import (
     WordHead,
     pooled_of,
 )  # fmt: skip
+from vlfusion_jax.models.steps import updated_streams
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def part_flops(
         many for a text as the batch has images.
       predictions: masked positions a text, for a word head.
       texts_per_image: texts among which an image's tokens are shared: what is computed once is divided by it.
-      target_tokens: padded length of the text to be generated.
+      target_tokens: padded length of the text to be generated; 0 = there is none, and nothing is done for it.
     """
     parts: dict[str, float] = {}
     streams: dict[str, _Stream] = {}
@@ -76,6 +78,8 @@ def part_flops(
             streams[each.stream] = _Stream(each.count, each.width)
 
     for step in spec.steps:
+        if TARGET in updated_streams(step) and not target_tokens:
+            continue
         if isinstance(step, Stage):
             parts[step.name] = _stage_flops(step, streams)
         elif isinstance(step, Join):
@@ -105,7 +109,8 @@ def part_flops(
         streams |= {stream: replace(streams[stream], width=streams[JOINT].width) for stream in (TEXT, IMAGE)}
     widths = [_pool_width(pool, streams) for pool in spec.pools]
     if spec.pools:
-        parts["pools"] = sum(_pool_flops(pool, streams) for pool in spec.pools) + _combine_flops(spec.combine, widths)
+        parts |= {f"{pool.stream}_pooler": _pool_flops(pool, streams) for pool in spec.pools}
+        parts["combine"] = _combine_flops(spec.combine, widths)
         for pool, width in zip(spec.pools, widths, strict=True):
             streams[pooled_of(pool.stream)] = _Stream(1, width, streams[pool.stream].share)
         streams[POOLED] = _Stream(1, _fused_width(spec.combine, widths))

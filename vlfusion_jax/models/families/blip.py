@@ -68,7 +68,6 @@ SIZES = {
         "vector_width": 16,
     },
 }
-PUBLISHED = {"base": {"parameters": 223.97e6, "source": "BlipForConditionalGeneration of transformers"}}
 
 # Of the pixels' channels, as in CLIP (Radford et al. 2021).
 MEAN = (0.48145466, 0.4578275, 0.40821073)
