@@ -1,6 +1,7 @@
 """BLIP against `transformers`: every output, loss and gradient, for configurations drawn from a seed."""
 
 import math
+from functools import partial
 
 import jax
 import numpy as np
@@ -10,13 +11,14 @@ import transformers
 
 from tests.parity.conftest import TINY, Pair, close, gradients_close
 from vlfusion_jax.convert.families.blip import CAPTIONING, QUESTIONS, RETRIEVAL
-from vlfusion_jax.convert.hugging_face import nested, param_shapes
+from vlfusion_jax.convert.hugging_face import nested
 from vlfusion_jax.core import names
 from vlfusion_jax.models.families import blip
 from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.families.table import hyperparameters
 from vlfusion_jax.models.fusion import FusionModel
 from vlfusion_jax.models.output import FusionOutput
+from vlfusion_jax.models.parameters import param_shapes
 from vlfusion_jax.ops.losses import smoothed_cross_entropy
 
 ROWS, IGNORED = 3, -100
@@ -238,3 +240,23 @@ def test_parameters_of_base(kind):
     assert sum(map(math.prod, shapes.values())) - padding == theirs
     if kind == CAPTIONING:
         assert theirs == pytest.approx(223.97e6, rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", [CAPTIONING, QUESTIONS, RETRIEVAL])
+def test_padding_does_not_matter(convert, kind):
+    """Longer texts with other words where the masks are 0: the same at every word, vector and logit."""
+    config = draw(9, kind)
+    pair, inputs = convert(getattr(transformers, kind), config, 9), draw_inputs(config, 9)
+    longer = dict(inputs)
+    for stream in (names.TEXT, names.TARGET):
+        mask = np.pad(inputs[names.mask_of(stream)], ((0, 0), (0, 3)))
+        words = np.random.default_rng(9).integers(1, config.text_config.vocab_size, mask.shape).astype(np.int32)
+        padded = np.pad(inputs[stream], ((0, 0), (0, 3)))
+        longer |= {stream: np.where(mask > 0, padded, words), names.mask_of(stream): mask}
+    one, other = pair.run(inputs), pair.run(longer)
+    for head in pair.ours.heads:
+        if head in (names.CAPTION, names.ANSWER):
+            keep = inputs[names.mask_of(names.TARGET)] > 0
+            np.testing.assert_allclose(other.logits[head][:, : keep.shape[1]][keep], one.logits[head][keep], atol=1e-5)
+        else:
+            jax.tree.map(partial(np.testing.assert_allclose, atol=1e-6), other.logits[head], one.logits[head])
