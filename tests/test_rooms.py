@@ -15,7 +15,7 @@ ROWS = (
     {"models"},
     {"tasks", "convert"},
     {"train", "evals"},
-    {"serve"},
+    {"serve", "plan"},
     {"cli"},
 )
 ROW_OF = {room: row for row, rooms in enumerate(ROWS) for room in rooms}

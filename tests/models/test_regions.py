@@ -6,13 +6,14 @@ import jax
 import numpy as np
 import pytest
 
-from vlfusion_jax.convert.hugging_face import nested, param_shapes
+from vlfusion_jax.convert.hugging_face import nested
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.layers.regions import grid_boxes
 from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.families.table import FAMILIES, hyperparameters
 from vlfusion_jax.models.fusion import FusionModel
+from vlfusion_jax.models.parameters import param_shapes
 from vlfusion_jax.ops.masks import normalise_pixels, patch_mask, split_patches
 
 ROWS, TOKENS, SIDE, PATCH = 3, 6, 24, 8

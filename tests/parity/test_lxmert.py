@@ -9,12 +9,12 @@ import transformers
 
 from tests.parity.conftest import TINY, close, gradients_close
 from tests.parity.regions import draw_regions, draw_text
-from vlfusion_jax.convert.hugging_face import param_shapes
 from vlfusion_jax.core import names
 from vlfusion_jax.models.families import lxmert
 from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.families.table import hyperparameters
 from vlfusion_jax.models.output import FusionOutput
+from vlfusion_jax.models.parameters import param_shapes
 from vlfusion_jax.ops.losses import cross_entropy
 
 KINDS = ("LxmertModel", "LxmertForPreTraining", "LxmertForQuestionAnswering")

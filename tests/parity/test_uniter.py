@@ -23,11 +23,11 @@ from tests.parity.originals import (
     regions_of,
     text_of,
 )
-from vlfusion_jax.convert.hugging_face import param_shapes
 from vlfusion_jax.core import names
 from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.families.table import hyperparameters
 from vlfusion_jax.models.families.uniter import PUBLISHED, spec
+from vlfusion_jax.models.parameters import param_shapes
 
 ANSWERS = 9
 

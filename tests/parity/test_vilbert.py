@@ -23,7 +23,6 @@ from tests.parity.originals import (
 )
 from vlfusion_jax.core import names
 from vlfusion_jax.models.families.table import hyperparameters
-from vlfusion_jax.models.families.vilbert import PUBLISHED
 
 ANSWERS = 9, 5  # of VQA and GQA
 
@@ -225,4 +224,4 @@ def test_as_many_parameters_as_published():
     model = hyperparameters("vilbert")
     with torch.device("meta"):
         theirs = Vilbert(model, 30522, (3129, 1533))
-    assert sum(x.numel() for x in theirs.parameters()) == pytest.approx(PUBLISHED["base"]["parameters"], rel=0.01)
+    assert sum(x.numel() for x in theirs.parameters()) == pytest.approx(270e6, rel=0.01)  # Lu et al. 2020, abstract

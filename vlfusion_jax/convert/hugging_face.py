@@ -5,14 +5,23 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-import jax
 import numpy as np
 from flax import traverse_util
 from ml_collections import ConfigDict
 
 from vlfusion_jax.config.keys import nearest
 from vlfusion_jax.convert.families import (
-    bert, blip, bridgetower, clip, lxmert, resnet, roberta, siglip, vilt, visualbert, vit,
+    bert,
+    blip,
+    bridgetower,
+    clip,
+    lxmert,
+    resnet,
+    roberta,
+    siglip,
+    vilt,
+    visualbert,
+    vit,
 )  # fmt: skip
 from vlfusion_jax.convert.fields import require
 from vlfusion_jax.convert.name_map import NameMap
@@ -20,12 +29,9 @@ from vlfusion_jax.convert.source import Checkpoint
 from vlfusion_jax.convert.weights import Accounting, export_weights, import_weights
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
-from vlfusion_jax.core.partitioned import unbox
-from vlfusion_jax.core.tree import flatten
 from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.families.table import FAMILIES, hyperparameters
-from vlfusion_jax.models.fusion import FusionModel
-from vlfusion_jax.models.inputs import input_shapes
+from vlfusion_jax.models.parameters import param_shapes
 from vlfusion_jax.models.spec import ModelSpec
 
 # What converts each family, by the family's name.
@@ -155,13 +161,6 @@ def converter_of(family: str) -> ModuleType:
     return CONVERTERS[family]
 
 
-def param_shapes(spec: ModelSpec, heads: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
-    """{path: shape} of all parameters of a model with these heads; nothing is computed."""
-    model, inputs = FusionModel(spec), input_shapes(spec.inputs, rows=2)
-    tree = jax.eval_shape(lambda x: unbox(model.init(jax.random.key(0), x, heads)["params"]), inputs)
-    return {path: tuple(leaf.shape) for path, leaf in flatten(tree).items()}
-
-
 def nested(params: Mapping[str, Any]) -> dict[str, Any]:
     """{path: leaf} as the tree that a model's `apply` takes."""
     return traverse_util.unflatten_dict(dict(params), sep="/")
@@ -169,7 +168,7 @@ def nested(params: Mapping[str, Any]) -> dict[str, Any]:
 
 def _family_of(checkpoint: Checkpoint, expected: str) -> str:
     named = checkpoint.config.get("model_type", "")
-    found = next((name for name, converter in CONVERTERS.items() if converter.MODEL_TYPE == named), "")
+    found = next((name for name, converter in CONVERTERS.items() if named == converter.MODEL_TYPE), "")
     if expected and expected != found:
         converter_of(expected)
         raise UserError(f"{checkpoint.where} is a {named or 'model without config.json'}, not a {expected}.")

@@ -47,9 +47,7 @@ class Entry:
         """An entry for each layer with `{i}` filled in, and the layer's number; itself and None without `{i}`."""
         if LAYER not in self.ours and LAYER not in self.theirs:
             return [(self, None)]
-        return [
-            (replace(self, theirs=self.theirs.replace(LAYER, str(self.first + i))), i) for i in range(self.layers)
-        ]
+        return [(replace(self, theirs=self.theirs.replace(LAYER, str(self.first + i))), i) for i in range(self.layers)]
 
 
 @dataclass(frozen=True)
@@ -141,7 +139,7 @@ def bert_layers(
     def place(kind: str) -> str:
         return f"{stage}/{LAYER}/{SHARED if kind in tied else stream}_{kind}"
 
-    for kind, name in ((("self", "attention"), ("cross", "crossattention")) if cross else (("self", "attention"),)):
+    for kind, name in (("self", "attention"), ("cross", "crossattention")) if cross else (("self", "attention"),):
         parts = (f"{theirs}.{name}.self.{part}" for part in ("query", "key", "value"))
         entries += attention(*parts, f"{theirs}.{name}.output.dense", place(kind), **more)
         entries += norm(f"{theirs}.{name}.output.LayerNorm", f"{place(kind)}_norm", **more)

@@ -4,7 +4,13 @@ from typing import Any
 
 from vlfusion_jax.convert.fields import Fields
 from vlfusion_jax.convert.name_map import (
-    OLD_BUFFERS, Entry, NameMap, bert_embeddings, bert_layers, linear, word_head,
+    OLD_BUFFERS,
+    Entry,
+    NameMap,
+    bert_embeddings,
+    bert_layers,
+    linear,
+    word_head,
 )  # fmt: skip
 from vlfusion_jax.core import names
 from vlfusion_jax.models.families.given import Given

@@ -4,7 +4,15 @@ from typing import Any
 
 from vlfusion_jax.convert.fields import Fields
 from vlfusion_jax.convert.name_map import (
-    CLIP_LAYER, LINEAR, OLD_BUFFERS, TABLE, Entry, NameMap, norm, patch_embeddings, pre_norm_layers,
+    CLIP_LAYER,
+    LINEAR,
+    OLD_BUFFERS,
+    TABLE,
+    Entry,
+    NameMap,
+    norm,
+    patch_embeddings,
+    pre_norm_layers,
 )  # fmt: skip
 from vlfusion_jax.core import names
 from vlfusion_jax.models.families.given import Given

@@ -5,7 +5,14 @@ from typing import Any
 from vlfusion_jax.convert.families.clip import TOWER_FIELDS, cells, tower_config, tower_entries, tower_sizes
 from vlfusion_jax.convert.fields import Fields
 from vlfusion_jax.convert.name_map import (
-    OLD_BUFFERS, Entry, NameMap, fused_attention, linear, mlp, norm, patch_embeddings,
+    OLD_BUFFERS,
+    Entry,
+    NameMap,
+    fused_attention,
+    linear,
+    mlp,
+    norm,
+    patch_embeddings,
 )  # fmt: skip
 from vlfusion_jax.core import names
 from vlfusion_jax.models.families.given import Given

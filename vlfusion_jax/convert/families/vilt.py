@@ -4,7 +4,17 @@ from typing import Any
 
 from vlfusion_jax.convert.fields import Fields
 from vlfusion_jax.convert.name_map import (
-    CONV, OLD_BUFFERS, TABLE, Entry, NameMap, attention, bert_embeddings, class_head, linear, mlp, norm,
+    CONV,
+    OLD_BUFFERS,
+    TABLE,
+    Entry,
+    NameMap,
+    attention,
+    bert_embeddings,
+    class_head,
+    linear,
+    mlp,
+    norm,
     word_head,
 )  # fmt: skip
 from vlfusion_jax.core import names
@@ -47,7 +57,9 @@ def given(config: dict[str, Any], answers: int) -> Given:
     """Sizes that their `config.json` decides."""
     patch = config.get("patch_size", 32)
     longest = config.get("image_size", 384) * 1333 // 800 // patch * patch
-    return Given(config.get("vocab_size", 30522), answers, config.get("max_position_embeddings", 40), (longest, longest))
+    return Given(
+        config.get("vocab_size", 30522), answers, config.get("max_position_embeddings", 40), (longest, longest)
+    )
 
 
 def config_of(model: Any, sizes: Given, architecture: str) -> dict[str, Any]:

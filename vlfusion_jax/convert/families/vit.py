@@ -4,7 +4,13 @@ from typing import Any
 
 from vlfusion_jax.convert.fields import Fields
 from vlfusion_jax.convert.name_map import (
-    OLD_BUFFERS, VIT_LAYER, NameMap, linear, norm, patch_embeddings, pre_norm_layers,
+    OLD_BUFFERS,
+    VIT_LAYER,
+    NameMap,
+    linear,
+    norm,
+    patch_embeddings,
+    pre_norm_layers,
 )  # fmt: skip
 from vlfusion_jax.core import names
 from vlfusion_jax.models.families.given import Given

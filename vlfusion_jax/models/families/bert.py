@@ -31,7 +31,6 @@ SIZES = {
         "attention_dropout": 0.0,
     },
 }
-PUBLISHED = {"base": {"parameters": 110e6, "source": "Devlin et al. 2019, section 3"}}
 
 
 def spec(model: Any, given: Given, word_activation: str = "") -> ModelSpec:

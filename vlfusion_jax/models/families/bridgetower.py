@@ -76,7 +76,6 @@ SIZES = {
         "patch_size": 14,
     },
 }
-PUBLISHED = {"base": {"parameters": 326.35e6, "source": "transformers, BridgeTowerModel"}}
 
 
 def spec(model: Any, given: Given) -> ModelSpec:

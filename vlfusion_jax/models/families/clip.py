@@ -6,7 +6,16 @@ from vlfusion_jax.core import names
 from vlfusion_jax.layers.block import MLP, SELF, BlockSpec, Stage
 from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.spec import (
-    IMAGE, TEXT, ClassHead, Combine, ContrastiveHead, ImageInput, ModelSpec, Pool, TextInput, Transform,
+    IMAGE,
+    TEXT,
+    ClassHead,
+    Combine,
+    ContrastiveHead,
+    ImageInput,
+    ModelSpec,
+    Pool,
+    TextInput,
+    Transform,
 )  # fmt: skip
 
 SIZES = {
@@ -45,7 +54,6 @@ SIZES = {
         "projection": 32,
     },
 }
-PUBLISHED = {"base": {"parameters": 151.3e6, "source": "the released ViT-B/32"}}
 
 
 def spec(model: Any, given: Given) -> ModelSpec:

@@ -39,7 +39,6 @@ SIZES = {
         "attributes": 4,
     },
 }
-PUBLISHED = {"base": {"parameters": 207.9e6, "source": "LxmertModel of transformers, without heads"}}
 
 _EPSILON = 1e-12  # of every layer norm
 

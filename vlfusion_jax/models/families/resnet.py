@@ -16,7 +16,6 @@ SIZES = {
     "resnet152": {"depths": TOWERS["resnet152"]["depths"]},
     "tiny": {"depths": (1, 2), "channels": (8, 16, 32)},
 }
-PUBLISHED = {"base": {"parameters": 25.6e6, "source": "torchvision, with the classes of ImageNet"}}
 
 
 def spec(model: Any, given: Given) -> ModelSpec:

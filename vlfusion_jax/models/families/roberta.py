@@ -14,6 +14,5 @@ SIZES = {
     },
     "tiny": bert.SIZES["tiny"],
 }
-PUBLISHED = {"base": {"parameters": 125e6, "source": "the released roberta.base"}}
 
 spec = partial(bert.spec, word_activation="gelu")

@@ -7,7 +7,15 @@ from vlfusion_jax.core import names
 from vlfusion_jax.models.families.clip import late_heads, towers
 from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.spec import (
-    IMAGE, TEXT, Combine, ContrastiveHead, ImageInput, ModelSpec, Pool, TextInput, pooled_of,
+    IMAGE,
+    TEXT,
+    Combine,
+    ContrastiveHead,
+    ImageInput,
+    ModelSpec,
+    Pool,
+    TextInput,
+    pooled_of,
 )  # fmt: skip
 
 SIZES = {
@@ -43,7 +51,6 @@ SIZES = {
         "patch_size": 8,
     },
 }
-PUBLISHED = {"base": {"parameters": 203.2e6, "source": "the released ViT-B/16 at 224 pixels"}}
 
 
 def spec(model: Any, given: Given) -> ModelSpec:

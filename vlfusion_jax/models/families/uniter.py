@@ -47,10 +47,6 @@ SIZES = {
         "region_classes": 16,
     },
 }
-PUBLISHED = {
-    "base": {"parameters": 86e6, "source": "Chen et al. 2020, section 4; so many have the layers and the pooler"},
-    "large": {"parameters": 303e6, "source": "Chen et al. 2020, section 4; so many have the layers and the pooler"},
-}
 
 
 def spec(model: Any, given: Given) -> ModelSpec:

@@ -62,7 +62,6 @@ SIZES = {
         "region_classes": 16,
     },
 }
-PUBLISHED = {"base": {"parameters": 270e6, "source": "Lu et al. 2020, abstract, with the heads of all their tasks"}}
 
 
 def spec(model: Any, given: Given) -> ModelSpec:

@@ -6,7 +6,16 @@ from vlfusion_jax.core import names
 from vlfusion_jax.layers.block import MLP, SELF, BlockSpec, Stage
 from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.spec import (
-    JOINT, TEXT, ClassHead, ImageInput, Join, ModelSpec, Pool, TextInput, Transform, WordHead,
+    JOINT,
+    TEXT,
+    ClassHead,
+    ImageInput,
+    Join,
+    ModelSpec,
+    Pool,
+    TextInput,
+    Transform,
+    WordHead,
 )  # fmt: skip
 
 SIZES = {
@@ -37,7 +46,6 @@ SIZES = {
         "grid": (4, 4),
     },
 }
-PUBLISHED = {"base": {"parameters": 111.6e6, "source": "Kim et al. 2021, with the text embedding"}}
 
 
 def spec(model: Any, given: Given) -> ModelSpec:

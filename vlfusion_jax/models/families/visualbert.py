@@ -34,7 +34,6 @@ SIZES = {
         "region_patch": 8,
     },
 }
-PUBLISHED = {"base": {"parameters": 110.3e6, "source": "VisualBertModel of transformers, without heads"}}
 
 
 def spec(model: Any, given: Given) -> ModelSpec:

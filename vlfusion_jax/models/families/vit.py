@@ -30,7 +30,6 @@ SIZES = {
         "patch_size": 8,
     },
 }
-PUBLISHED = {"base": {"parameters": 86e6, "source": "Dosovitskiy et al. 2021, table 1"}}
 
 
 def spec(model: Any, given: Given) -> ModelSpec:
