@@ -67,8 +67,8 @@ def _cached(name: str) -> Path:
     snapshots = sorted(model.glob("snapshots/*"), key=lambda path: path.stat().st_mtime)
     if not snapshots:
         raise UserError(
-            f"{name}: no such file or folder, and no model of that name in {cache}. Give the folder of a checkpoint, or "
-            f"fetch it first: huggingface-cli download {name}"
+            f"{name}: no such file or folder, and no model of that name in {cache}. Give the folder of a checkpoint, "
+            f"or fetch it first: huggingface-cli download {name}"
         )
     return snapshots[-1]
 

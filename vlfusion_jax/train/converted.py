@@ -64,7 +64,7 @@ def write_converted(folder: Path, imported: Imported, vocabulary: Vocabulary, na
 
 
 def start_from(config: ConfigDict, path: str) -> None:
-    """Sets in `config` what a run needs to start from a checkpoint: its model, how it reads images and texts, `init_from`.
+    """Sets in `config` what a run needs to start from a checkpoint: model, reading of images and texts, `init_from`.
 
     Raises:
       UserError: no readable checkpoint at `path`.
