@@ -1,13 +1,17 @@
-"""ViLT against `transformers`: every output, for configurations drawn from a seed."""
+"""ViLT against `transformers`: every output, loss and gradient, for configurations drawn from a seed."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
 import transformers
 
-from tests.parity.conftest import TINY, Pair, close
+from tests.parity.conftest import TINY, Pair, close, gradients_close
 from vlfusion_jax.core import names
+from vlfusion_jax.models.output import FusionOutput
+from vlfusion_jax.ops.losses import cross_entropy, sparse_binary_cross_entropy
+from vlfusion_jax.ops.masks import patch_mask
 
 KINDS = {
     "ViltModel": {},
@@ -16,6 +20,8 @@ KINDS = {
     "ViltForImagesAndTextClassification": {"num_images": 2, "modality_type_vocab_size": 3},
     "ViltForImageAndTextRetrieval": {},
 }
+WITH_LOSS = ("ViltForMaskedLM", "ViltForQuestionAnswering", "ViltForImagesAndTextClassification")
+IGNORED = -100  # label of what no loss is taken of
 
 
 def draw(seed: int, **more) -> transformers.ViltConfig:
@@ -32,22 +38,26 @@ def draw(seed: int, **more) -> transformers.ViltConfig:
     )  # fmt: skip
 
 
-def draw_inputs(config: transformers.ViltConfig, seed: int, rows: int = 3, images: int = 1) -> dict[str, np.ndarray]:
-    """Texts of odd lengths and masks with holes; images of other shapes than the position table, valid upper left."""
+def draw_inputs(
+    config: transformers.ViltConfig, seed: int, rows: int = 3, images: int = 1, cells: tuple[int, int] = (6, 7)
+) -> dict[str, np.ndarray]:
+    """Texts of odd lengths and masks with holes; images of other shapes than the position table, valid upper left.
+
+    Word 0 does not occur: theirs gives its vector no gradient. `cells`: rows and columns of patches of the canvas.
+    """
     rng = np.random.default_rng(seed)
-    patch, tokens = config.patch_size, 11
-    canvas = np.array([6, 7]) * patch
-    sizes = rng.integers(1, [7, 8], size=(rows * images, 2)) * patch
+    canvas, tokens = np.array(cells) * config.patch_size, 11
+    sizes = rng.integers(1, canvas + 1, size=(rows * images, 2))
     mask = np.zeros((rows * images, *canvas), np.uint8)
     for each, (height, width) in zip(mask, sizes, strict=True):
         each[:height, :width] = 1
     text_mask = (rng.random((rows, tokens)) < 0.7).astype(np.int32)
     text_mask[:, 0] = 1
     return {
-        names.TEXT: rng.integers(0, config.vocab_size, (rows, tokens)).astype(np.int32),
+        names.TEXT: rng.integers(1, config.vocab_size, (rows, tokens)).astype(np.int32),
         names.TEXT_MASK: text_mask,
         names.types_of(names.TEXT): rng.integers(0, config.type_vocab_size, (rows, tokens)).astype(np.int32),
-        names.IMAGE: rng.random((rows * images, *canvas, 3), np.float32) * mask[..., None],
+        names.IMAGE: rng.random((*mask.shape, 3), np.float32) * mask[..., None],
         names.IMAGE_MASK: mask,
         names.MLM_POSITIONS: np.tile(np.arange(tokens, dtype=np.int32), (rows, 1)),
     }
@@ -69,10 +79,48 @@ def their_inputs(inputs: dict[str, np.ndarray], images: int = 1) -> dict[str, to
     }
 
 
+def in_pairs(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Two images to a text as rows of ours: each text twice, each image with its own row of the modality table."""
+    rows = {name: np.repeat(x, 2, 0) for name, x in inputs.items() if not name.startswith(names.IMAGE)}
+    return inputs | rows | {names.IMAGE_MODALITY: np.tile(np.array([1, 2], np.int32), len(inputs[names.TEXT]))}
+
+
+def draw_labels(kind: str, config: transformers.ViltConfig, inputs: dict[str, np.ndarray], seed: int) -> np.ndarray:
+    """What the class's loss is computed from: words, several answers with a score each, or classes."""
+    rng = np.random.default_rng(seed)
+    rows = len(inputs[names.TEXT])
+    if kind == "ViltForMaskedLM":
+        words = rng.integers(0, config.vocab_size, inputs[names.TEXT].shape)
+        return np.where(inputs[names.TEXT_MASK] * rng.random(words.shape) > 0.5, words, IGNORED)
+    if kind == "ViltForQuestionAnswering":
+        scores = rng.choice([0.3, 0.6, 0.9, 1.0], (rows, config.num_labels))
+        return (scores * (rng.random(scores.shape) < 0.4)).astype(np.float32)
+    return rng.integers(0, config.num_labels, rows)
+
+
+def our_loss(output: FusionOutput, labels: np.ndarray) -> jax.Array:
+    """Mean over the words that are not ignored, or over the rows."""
+    [(head, logits)] = output.logits.items()
+    if head == names.MLM:
+        predicted = labels != IGNORED
+        return (cross_entropy(logits, np.where(predicted, labels, 0)) * predicted).sum() / predicted.sum()
+    if head == names.VQA:
+        answers = np.arange(logits.shape[-1])
+        ids = np.broadcast_to(answers[: labels.shape[1]], labels.shape)
+        return sparse_binary_cross_entropy(logits, ids, labels, answers < labels.shape[1]).mean()
+    return cross_entropy(logits, labels).mean()
+
+
 @pytest.fixture(autouse=True)
 def raster_order(monkeypatch):
-    """Theirs puts image tokens in random order; the first of each kind instead, which is raster order."""
-    monkeypatch.setattr(torch, "multinomial", lambda weights, n, **_: torch.arange(len(weights)).repeat(n)[:n])
+    """Theirs draws image tokens at random where they are too many, and padding; evenly spread, in order, instead."""
+
+    def multinomial(weights: torch.Tensor, count: int, **_) -> torch.Tensor:
+        if count > len(weights):
+            return torch.arange(count) % len(weights)
+        return torch.tensor([-(-(i + 1) * len(weights) // int(count)) - 1 for i in range(count)])
+
+    monkeypatch.setattr(torch, "multinomial", multinomial)
 
 
 def check_tokens(pair: Pair, theirs, inputs: dict[str, np.ndarray], bound: float) -> None:
@@ -105,16 +153,52 @@ def test_every_token_and_attention_map(convert, seed):
     check_tokens(pair, theirs, inputs, TINY)
 
 
+def test_images_of_more_patches_than_are_kept(convert):
+    config = draw(4, max_image_length=13)
+    pair = convert(transformers.ViltModel, config, 4)
+    inputs = draw_inputs(config, 4, rows=6)
+    patches = patch_mask(inputs[names.IMAGE_MASK], config.patch_size).sum(1)
+    assert (patches > 13).any()
+    assert (patches < 13).any()
+    theirs = pair.theirs(**their_inputs(inputs), output_hidden_states=True, output_attentions=True)
+    assert theirs.last_hidden_state.shape[1] == inputs[names.TEXT].shape[1] + 1 + 13
+    check_tokens(pair, theirs, inputs, TINY)
+
+
 @pytest.mark.parametrize("kind", list(KINDS)[1:])
 @pytest.mark.parametrize("seed", [10, 11])
-def test_heads(convert, kind, seed):
+def test_heads_and_losses(convert, kind, seed):
     config = draw(seed, **KINDS[kind])
     images = 2 if "num_images" in KINDS[kind] else 1
     pair = convert(getattr(transformers, kind), config, seed)
     inputs = draw_inputs(config, seed, images=images)
-    theirs = pair.theirs(**their_inputs(inputs, images)).logits
-    if images == 2:
-        rows = {name: np.repeat(x, 2, 0) for name, x in inputs.items() if not name.startswith("image")}
-        inputs = inputs | rows | {names.IMAGE_MODALITY: np.tile(np.array([1, 2], np.int32), 3)}
+    labels = draw_labels(kind, config, inputs, seed) if kind in WITH_LOSS else None
+    theirs = pair.theirs(**their_inputs(inputs, images), labels=None if labels is None else torch.tensor(labels))
+    output = pair.run(in_pairs(inputs) if images == 2 else inputs)
     [head] = pair.ours.heads
-    close(pair.run(inputs).logits[head][..., : theirs.shape[-1]], theirs, TINY)
+    close(output.logits[head][..., : theirs.logits.shape[-1]], theirs.logits, TINY)
+    if labels is not None:
+        close(our_loss(output, labels), theirs.loss, TINY, what="loss")
+
+
+@pytest.mark.parametrize("kind", WITH_LOSS)
+def test_every_gradient(convert, kind):
+    config = draw(20, **KINDS[kind])
+    images = 2 if "num_images" in KINDS[kind] else 1
+    pair = convert(getattr(transformers, kind), config, 20)
+    inputs = draw_inputs(config, 20, images=images)
+    labels = draw_labels(kind, config, inputs, 20)
+    pair.theirs(**their_inputs(inputs, images), labels=torch.tensor(labels)).loss.backward()
+    ours = pair.gradient(in_pairs(inputs) if images == 2 else inputs, lambda output: our_loss(output, labels))
+    gradients_close(ours, pair.their_gradient())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_there_and_back(convert, there_and_back, kind):
+    config = draw(30, **KINDS[kind])
+    images = 2 if "num_images" in KINDS[kind] else 1
+    pair = convert(getattr(transformers, kind), config, 30)
+    inputs = their_inputs(draw_inputs(config, 30, images=images), images)
+    again = there_and_back(pair).theirs(**inputs).to_tuple()
+    for one, other in zip(again, pair.theirs(**inputs).to_tuple(), strict=True):
+        assert torch.equal(one, other)
