@@ -21,13 +21,14 @@ CORE = [
     "optax>=0.2.6,<0.3",
     "orbax-checkpoint>=0.12.4,<1.0",
     "pillow>=11,<14",
+    "safetensors>=0.5,<0.9",
     "tensorboardX>=2.6.2,<3",
     "tensorflow-datasets>=4.9.10,<4.10",
     "tokenizers>=0.21,<0.24",
     "tqdm>=4.66,<5",
 ]
 TPU, CUDA12, CUDA13 = (f"jax[{kind}]>=0.7.2,<0.13" for kind in ("tpu", "cuda12", "cuda13"))
-TEST = ["pytest>=8.3,<10", "pytest-xdist>=3.6,<4", "ruff>=0.15,<0.18", "torch==2.13.0"]
+TEST = ["pytest>=8.3,<10", "pytest-xdist>=3.6,<4", "ruff>=0.15,<0.18", "torch==2.13.0", "transformers>=5.23,<6"]
 
 setup(
     name="vlfusion_jax",

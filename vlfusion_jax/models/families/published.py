@@ -45,6 +45,9 @@ PUBLISHED = {
         Given(30524, _ANSWERS, 20, (384, 384)), (names.CAPTION,), 223.97e6,
         _TRANSFORMERS + "BlipForConditionalGeneration",
     ),
+    ("albef", "base"): Published(
+        Given(_BERT, _ANSWERS, 25, (256, 256)), (), 209.5e6, "Li et al. 2021, section 3.4: 123.7 M and 85.8 M"
+    ),
     ("clip", "base"): Published(
         Given(49408, _ANSWERS, 77, (224, 224)), (names.CONTRASTIVE,), 151.28e6, _TRANSFORMERS + "CLIPModel"
     ),
@@ -62,7 +65,6 @@ PUBLISHED = {
 _OTHERS = {
     "vilbert": Given(_BERT, _ANSWERS, 23, (224, 224)),
     "meter": Given(_ROBERTA, _ANSWERS, 50, (288, 288)),
-    "albef": Given(_BERT, _ANSWERS, 25, (256, 256)),
 }
 
 
