@@ -111,13 +111,15 @@ def run_theirs(pair: Pair, inputs: dict[str, np.ndarray], **more):
     return output, parts
 
 
-def check_stage(output: FusionOutput, stage: str, stream: str, theirs, maps: dict[str, str]) -> None:
+def check_stage(
+    output: FusionOutput, stage: str, stream: str, theirs, maps: dict[str, str], bound: float = TINY
+) -> None:
     """Hidden states and attention maps; `maps`: {our sub-layer: their name}."""
     for i, state in enumerate(theirs.hidden_states[1:]):
-        close(output.hidden[stage][stream][i], state, TINY, what=f"{stage} layer {i}")
+        close(output.hidden[stage][stream][i], state, bound, what=f"{stage} layer {i}")
     for name, field in maps.items():
         for i, weights in enumerate(getattr(theirs, field)):
-            close(output.attention[stage][f"{stream}_{name}"][i], weights, TINY, what=f"{stage} {name} {i}")
+            close(output.attention[stage][f"{stream}_{name}"][i], weights, bound, what=f"{stage} {name} {i}")
 
 
 def loss_of(logits: jax.Array, inputs: dict[str, np.ndarray], config: transformers.BlipConfig) -> jax.Array:
@@ -130,31 +132,36 @@ def loss_of(logits: jax.Array, inputs: dict[str, np.ndarray], config: transforme
     return (losses * keep).sum() / keep.sum()
 
 
-def check_image(output: FusionOutput, theirs) -> None:
-    close(output.embedded["image"], theirs.hidden_states[0], TINY)
-    check_stage(output, "image_layers", "image", theirs, {"self_0": "attentions"})
-    close(output.image, theirs.last_hidden_state, TINY)
+def check_image(output: FusionOutput, theirs, bound: float = TINY) -> None:
+    close(output.embedded["image"], theirs.hidden_states[0], bound)
+    check_stage(output, "image_layers", "image", theirs, {"self_0": "attentions"}, bound)
+    close(output.image, theirs.last_hidden_state, bound)
 
 
 BOTH = {"self_0": "attentions", "cross_1": "cross_attentions"}
+
+
+def check_decoded(pair: Pair, inputs: dict[str, np.ndarray], bound: float) -> None:
+    """Hold every output of captioning and of answers equal, and the loss."""
+    config = pair.theirs.config
+    theirs, parts = run_theirs(pair, inputs)
+    output = pair.run(inputs)
+    check_image(output, theirs, bound)
+    if pair.ours.architecture == QUESTIONS:
+        close(output.embedded["text"], parts["text_encoder"].hidden_states[0], bound)
+        check_stage(output, "text_layers", "text", parts["text_encoder"], BOTH, bound)
+    close(output.embedded["target"], parts["text_decoder"].hidden_states[0], bound)
+    check_stage(output, "decoder_layers", "target", parts["text_decoder"], BOTH, bound)
+    logits = output.logits[pair.ours.heads[0]]
+    close(logits[..., : config.text_config.vocab_size], parts["text_decoder"].logits, bound)
+    close(loss_of(logits, inputs, config), theirs.loss, bound)
 
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("kind", [CAPTIONING, QUESTIONS])
 def test_every_state_map_logit_and_the_loss(convert, kind, seed):
     config = draw(seed, kind)
-    pair, inputs = convert(getattr(transformers, kind), config, seed), draw_inputs(config, seed, kind)
-    theirs, parts = run_theirs(pair, inputs)
-    output = pair.run(inputs)
-    check_image(output, theirs)
-    if kind == QUESTIONS:
-        close(output.embedded["text"], parts["text_encoder"].hidden_states[0], TINY)
-        check_stage(output, "text_layers", "text", parts["text_encoder"], BOTH)
-    close(output.embedded["target"], parts["text_decoder"].hidden_states[0], TINY)
-    check_stage(output, "decoder_layers", "target", parts["text_decoder"], BOTH)
-    logits = output.logits[pair.ours.heads[0]]
-    close(logits[..., : config.text_config.vocab_size], parts["text_decoder"].logits, TINY)
-    close(loss_of(logits, inputs, config), theirs.loss, TINY)
+    check_decoded(convert(getattr(transformers, kind), config, seed), draw_inputs(config, seed, kind), TINY)
 
 
 def test_padded_questions(convert):

@@ -7,7 +7,7 @@ import pytest
 import torch
 import transformers
 
-from tests.parity.conftest import TINY, close, gradients_close
+from tests.parity.conftest import TINY, Pair, close, gradients_close
 from tests.parity.regions import draw_regions, draw_text
 from vlfusion_jax.core import names
 from vlfusion_jax.models.families import lxmert
@@ -95,18 +95,13 @@ def our_loss(output: FusionOutput, labels: dict, normaliser: float) -> jax.Array
     return total
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_every_token_and_attention_map(convert, seed):
-    config = draw(seed)
-    pair = convert(transformers.LxmertModel, config, seed)
-    inputs = draw_inputs(config, seed)
-    theirs = pair.theirs(**their_inputs(inputs), output_hidden_states=True, output_attentions=True)
-    output = pair.run(inputs)
+def check_tokens(output: FusionOutput, theirs, inputs: dict[str, np.ndarray], bound: float) -> None:
     masks = {"text": inputs[names.TEXT_MASK] > 0, "image": inputs[names.REGION_MASK] > 0}
     found = {stream: [*output.hidden[f"{stream}_layers"][stream], *output.hidden["fusion"][stream]] for stream in masks}
     for stream, states in (("text", theirs.language_hidden_states), ("image", theirs.vision_hidden_states)):
         for i, (one, other) in enumerate(zip(found[stream], states, strict=True)):
-            close(one, other, TINY, masks[stream], f"{stream}, hidden state {i}")
+            close(one, other, bound, masks[stream], f"{stream}, hidden state {i}")
+        close(getattr(output, stream), states[-1], bound, masks[stream], f"{stream}, last")
     maps = (
         ("text", output.attention["text_layers"]["text_self_0"], theirs.language_attentions),
         ("image", output.attention["image_layers"]["image_self_0"], theirs.vision_attentions),
@@ -115,28 +110,44 @@ def test_every_token_and_attention_map(convert, seed):
     for stream, ours, attentions in maps:
         for i, (one, other) in enumerate(zip(ours, attentions, strict=True)):
             keep = np.broadcast_to(masks[stream][:, None, :, None], other.shape)
-            close(one, other, TINY, keep, f"{stream}, attention {i}")
-    close(output.text, theirs.language_output, TINY, masks["text"])
-    close(output.image, theirs.vision_output, TINY, masks["image"])
+            close(one, other, bound, keep, f"{stream}, attention {i}")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_every_token_and_attention_map(convert, seed):
+    config = draw(seed)
+    pair = convert(transformers.LxmertModel, config, seed)
+    inputs = draw_inputs(config, seed)
+    theirs = pair.theirs(**their_inputs(inputs), output_hidden_states=True, output_attentions=True)
+    output = pair.run(inputs)
+    check_tokens(output, theirs, inputs, TINY)
+    close(output.text, theirs.language_output, TINY, inputs[names.TEXT_MASK] > 0)
+    close(output.image, theirs.vision_output, TINY, inputs[names.REGION_MASK] > 0)
     close(output.pooled, theirs.pooled_output, TINY, what="pooled")
+
+
+def check_pretraining(pair: Pair, seed: int, bound: float) -> None:
+    """Hold every output and the loss equal."""
+    config = pair.theirs.config
+    inputs = draw_inputs(config, seed)
+    labels = draw_labels(config, inputs, seed)
+    flags = {"output_hidden_states": True, "output_attentions": True}
+    theirs = pair.theirs(**their_inputs(inputs), **their_labels(labels), **flags)
+    output = pair.run(inputs)
+    check_tokens(output, theirs, inputs, bound)
+    close(output.logits[names.MLM][..., : config.vocab_size], theirs.prediction_logits, bound)
+    close(output.logits[names.ITM], theirs.cross_relationship_score, bound)
+    close(output.logits[names.VQA][:, : config.num_qa_labels], theirs.question_answering_score, bound)
+    regions = pair.theirs.obj_predict_head(theirs.vision_hidden_states[-1])
+    assert regions.keys() == output.logits[names.REGION].keys()
+    for name, logits in regions.items():
+        close(output.logits[names.REGION][name], logits, bound, inputs[names.REGION_MASK] > 0, name)
+    close(our_loss(output, labels, config.visual_loss_normalizer), theirs.loss, bound)
 
 
 @pytest.mark.parametrize("seed", [10, 11])
 def test_pretraining(convert, seed):
-    config = draw(seed)
-    pair = convert(transformers.LxmertForPreTraining, config, seed)
-    inputs = draw_inputs(config, seed)
-    labels = draw_labels(config, inputs, seed)
-    theirs = pair.theirs(**their_inputs(inputs), **their_labels(labels), output_hidden_states=True)
-    output = pair.run(inputs)
-    close(output.logits[names.MLM][..., : config.vocab_size], theirs.prediction_logits, TINY)
-    close(output.logits[names.ITM], theirs.cross_relationship_score, TINY)
-    close(output.logits[names.VQA][:, : config.num_qa_labels], theirs.question_answering_score, TINY)
-    regions = pair.theirs.obj_predict_head(theirs.vision_hidden_states[-1])
-    assert regions.keys() == output.logits[names.REGION].keys()
-    for name, logits in regions.items():
-        close(output.logits[names.REGION][name], logits, TINY, inputs[names.REGION_MASK] > 0, name)
-    close(our_loss(output, labels, config.visual_loss_normalizer), theirs.loss, TINY)
+    check_pretraining(convert(transformers.LxmertForPreTraining, draw(seed), seed), seed, TINY)
 
 
 def test_every_gradient(convert):

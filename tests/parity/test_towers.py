@@ -65,7 +65,7 @@ def their_inputs(inputs: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
     return {name: torch.tensor(inputs[ours]).long() for name, ours in theirs.items()}
 
 
-def check(pair: Pair, inputs: dict[str, np.ndarray]) -> None:
+def check(pair: Pair, inputs: dict[str, np.ndarray], bound: float = TINY) -> None:
     """Hold every output equal: hidden states, attention maps, pooled vector, logits."""
     pair.theirs.set_attn_implementation("eager")  # other implementations return no attention maps
     output = pair.run(inputs)
@@ -74,17 +74,17 @@ def check(pair: Pair, inputs: dict[str, np.ndarray]) -> None:
     keep = np.asarray(getattr(output, f"{stream}_mask")) > 0
     hidden = [output.embedded[stream], *output.hidden[f"{stream}_layers"][stream]]
     for i, (ours, other) in enumerate(zip(hidden, theirs.hidden_states, strict=True)):
-        close(ours, other, TINY, keep, f"hidden state {i}")
+        close(ours, other, bound, keep, f"hidden state {i}")
     maps = output.attention[f"{stream}_layers"][f"{stream}_self_0"]
     for i, (ours, other) in enumerate(zip(maps, theirs.attentions, strict=True)):
-        close(ours, other, TINY, np.broadcast_to(keep[:, None, :, None], other.shape), f"attention {i}")
+        close(ours, other, bound, np.broadcast_to(keep[:, None, :, None], other.shape), f"attention {i}")
     if pair.ours.heads:
         [head] = pair.ours.heads
         logits = output.logits[head][..., : theirs.logits.shape[-1]]
-        close(logits, theirs.logits, TINY, keep if head == names.MLM else None, "logits")
+        close(logits, theirs.logits, bound, keep if head == names.MLM else None, "logits")
     else:
-        close(getattr(output, stream), theirs.last_hidden_state, TINY, keep, "last hidden state")
-        close(output.pooled, theirs.pooler_output, TINY, what="pooled")
+        close(getattr(output, stream), theirs.last_hidden_state, bound, keep, "last hidden state")
+        close(output.pooled, theirs.pooler_output, bound, what="pooled")
     assert getattr(output, "text" if stream == "image" else "image") is None
 
 

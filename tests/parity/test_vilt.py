@@ -22,6 +22,7 @@ KINDS = {
 }
 WITH_LOSS = ("ViltForMaskedLM", "ViltForQuestionAnswering", "ViltForImagesAndTextClassification")
 IGNORED = -100  # label of what no loss is taken of
+pytestmark = pytest.mark.usefixtures("raster_order")
 
 
 def draw(seed: int, **more) -> transformers.ViltConfig:
@@ -39,15 +40,28 @@ def draw(seed: int, **more) -> transformers.ViltConfig:
 
 
 def draw_inputs(
-    config: transformers.ViltConfig, seed: int, rows: int = 3, images: int = 1, cells: tuple[int, int] = (6, 7)
+    config: transformers.ViltConfig,
+    seed: int,
+    rows: int = 3,
+    images: int = 1,
+    cells: tuple[int, int] = (6, 7),
+    shortest: int = 1,
 ) -> dict[str, np.ndarray]:
     """Texts of odd lengths and masks with holes; images of other shapes than the position table, valid upper left.
 
-    Word 0 does not occur: theirs gives its vector no gradient. `cells`: rows and columns of patches of the canvas.
+    Word 0 does not occur: theirs gives its vector no gradient.
+
+    Args:
+      config: of theirs.
+      seed: of all numbers.
+      rows: texts.
+      images: of each text.
+      cells: rows and columns of patches of the canvas.
+      shortest: side of an image, in pixels.
     """
     rng = np.random.default_rng(seed)
     canvas, tokens = np.array(cells) * config.patch_size, 11
-    sizes = rng.integers(1, canvas + 1, size=(rows * images, 2))
+    sizes = rng.integers(shortest, canvas + 1, size=(rows * images, 2))
     mask = np.zeros((rows * images, *canvas), np.uint8)
     for each, (height, width) in zip(mask, sizes, strict=True):
         each[:height, :width] = 1
@@ -111,20 +125,10 @@ def our_loss(output: FusionOutput, labels: np.ndarray) -> jax.Array:
     return cross_entropy(logits, labels).mean()
 
 
-@pytest.fixture(autouse=True)
-def raster_order(monkeypatch):
-    """Theirs draws image tokens at random where they are too many, and padding; evenly spread, in order, instead."""
-
-    def multinomial(weights: torch.Tensor, count: int, **_) -> torch.Tensor:
-        if count > len(weights):
-            return torch.arange(count) % len(weights)
-        return torch.tensor([-(-(i + 1) * len(weights) // int(count)) - 1 for i in range(count)])
-
-    monkeypatch.setattr(torch, "multinomial", multinomial)
-
-
-def check_tokens(pair: Pair, theirs, inputs: dict[str, np.ndarray], bound: float) -> None:
+def check(pair: Pair, inputs: dict[str, np.ndarray], bound: float) -> None:
+    """Hold every output equal: hidden states, attention maps, and what the class makes of them."""
     output = pair.run(inputs)
+    theirs = pair.theirs(**their_inputs(inputs), output_hidden_states=True, output_attentions=True)
     tokens = inputs[names.TEXT].shape[1]
     embedded = jnp.concatenate([output.embedded["text"], output.embedded["image"]], 1)
     hidden = [embedded, *output.hidden["fusion"]["joint"]]
@@ -138,6 +142,10 @@ def check_tokens(pair: Pair, theirs, inputs: dict[str, np.ndarray], bound: float
     for i, other in enumerate(theirs.attentions):
         keep = np.broadcast_to(mask[:, None, :shown, None], other.shape)
         close(attention[i][:, :, :shown, :shown], other, bound, keep, f"attention {i}")
+    if pair.ours.heads:
+        [head] = pair.ours.heads
+        close(output.logits[head][..., : theirs.logits.shape[-1]], theirs.logits, bound, what="logits")
+        return
     last = np.concatenate([output.text, output.image], 1)[:, :shown]
     close(last, theirs.last_hidden_state, bound, mask[:, :shown], "last hidden state")
     close(output.text, theirs.last_hidden_state[:, :tokens], bound, mask[:, :tokens])
@@ -148,9 +156,7 @@ def check_tokens(pair: Pair, theirs, inputs: dict[str, np.ndarray], bound: float
 def test_every_token_and_attention_map(convert, seed):
     config = draw(seed)
     pair = convert(transformers.ViltModel, config, seed)
-    inputs = draw_inputs(config, seed)
-    theirs = pair.theirs(**their_inputs(inputs), output_hidden_states=True, output_attentions=True)
-    check_tokens(pair, theirs, inputs, TINY)
+    check(pair, draw_inputs(config, seed), TINY)
 
 
 def test_images_of_more_patches_than_are_kept(convert):
@@ -160,9 +166,8 @@ def test_images_of_more_patches_than_are_kept(convert):
     patches = patch_mask(inputs[names.IMAGE_MASK], config.patch_size).sum(1)
     assert (patches > 13).any()
     assert (patches < 13).any()
-    theirs = pair.theirs(**their_inputs(inputs), output_hidden_states=True, output_attentions=True)
-    assert theirs.last_hidden_state.shape[1] == inputs[names.TEXT].shape[1] + 1 + 13
-    check_tokens(pair, theirs, inputs, TINY)
+    assert pair.run(inputs).image.shape[1] == 1 + 13
+    check(pair, inputs, TINY)
 
 
 @pytest.mark.parametrize("kind", list(KINDS)[1:])
