@@ -8,7 +8,9 @@ import torch
 import transformers
 
 from tests.parity.conftest import TINY, Pair, close, gradients_close
+from vlfusion_jax.convert.families import vilt
 from vlfusion_jax.core import names
+from vlfusion_jax.models.families.table import hyperparameters
 from vlfusion_jax.models.output import FusionOutput
 from vlfusion_jax.ops.losses import cross_entropy, sparse_binary_cross_entropy
 from vlfusion_jax.ops.masks import patch_mask
@@ -159,7 +161,7 @@ def test_every_token_and_attention_map(convert, seed):
     check(pair, draw_inputs(config, seed), TINY)
 
 
-def test_images_of_more_patches_than_are_kept(convert):
+def test_images_of_more_patches_than_are_kept(convert, there_and_back):
     config = draw(4, max_image_length=13)
     pair = convert(transformers.ViltModel, config, 4)
     inputs = draw_inputs(config, 4, rows=6)
@@ -168,6 +170,18 @@ def test_images_of_more_patches_than_are_kept(convert):
     assert (patches < 13).any()
     assert pair.run(inputs).image.shape[1] == 1 + 13
     check(pair, inputs, TINY)
+    check(there_and_back(pair), inputs, TINY)
+
+
+@pytest.mark.parametrize(
+    ("settings", "kept"), [({}, 240), ({"patch_size": 16}, 24 * 39), ({"max_image_length": 100}, 100)]
+)
+def test_how_many_patches_are_kept(settings, kept):
+    config = transformers.ViltConfig(**settings)
+    model = hyperparameters("vilt", **vilt.hyperparameters(config.to_dict()))
+    assert model.max_image_tokens == kept
+    back = vilt.config_of(model, vilt.given(config.to_dict(), 2), "ViltModel")
+    assert back["max_image_length"] == config.max_image_length
 
 
 @pytest.mark.parametrize("kind", list(KINDS)[1:])

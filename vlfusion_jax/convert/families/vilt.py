@@ -19,6 +19,7 @@ from vlfusion_jax.convert.name_map import (
 )  # fmt: skip
 from vlfusion_jax.core import names
 from vlfusion_jax.models.families.given import Given
+from vlfusion_jax.models.families.vilt import SIZES
 
 MODEL_TYPE = "vilt"
 HEADS = {
@@ -48,26 +49,37 @@ REQUIRED = {"qkv_bias": True, "num_channels": 3}
 
 def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
     """Our hyperparameters from their `config.json`."""
-    side = config.get("image_size", 384) // config.get("patch_size", 32)
-    longest = config.get("max_image_length", -1)
-    return FIELDS.ours(config) | {"grid": (side, side), **({"max_image_tokens": longest} if longest > 0 else {})}
+    size, patch = config.get("image_size", 384), config.get("patch_size", 32)
+    kept = config.get("max_image_length", -1)
+    kept = _most_patches(size, patch) if kept < 0 else kept
+    return FIELDS.ours(config) | {"grid": (size // patch,) * 2, "max_image_tokens": kept}
 
 
 def given(config: dict[str, Any], answers: int) -> Given:
     """Sizes that their `config.json` decides."""
-    patch = config.get("patch_size", 32)
-    longest = config.get("image_size", 384) * 1333 // 800 // patch * patch
+    longest = _longest_side(config.get("image_size", 384), config.get("patch_size", 32))
     return Given(
         config.get("vocab_size", 30522), answers, config.get("max_position_embeddings", 40), (longest, longest)
     )
 
 
+def _longest_side(size: int, patch: int) -> int:
+    """Pixels of an image whose shorter side is `size`, of 1333 to 800 at most, in whole patches (section 4.2)."""
+    return size * 1333 // 800 // patch * patch
+
+
+def _most_patches(size: int, patch: int) -> int:
+    """How many to keep of an image where theirs keeps all: none of an image of that sizing is left out."""
+    return max((size // patch) * (_longest_side(size, patch) // patch), SIZES["base"]["max_image_tokens"])
+
+
 def config_of(model: Any, sizes: Given, architecture: str) -> dict[str, Any]:
     """Their `config.json` from our hyperparameters."""
+    size, kept = model.grid[0] * model.patch_size, model.max_image_tokens
     config = FIELDS.theirs(model) | {
         "vocab_size": sizes.vocab,
-        "image_size": model.grid[0] * model.patch_size,
-        "max_image_length": -1,
+        "image_size": size,
+        "max_image_length": kept if 0 < kept < _most_patches(size, model.patch_size) else -1,
         "num_images": 2 if architecture == "ViltForImagesAndTextClassification" else -1,
     }
     return config
