@@ -29,6 +29,7 @@ def config_of(family: str):
     with config.unlocked():
         config.sharding = "fsdp_tp"
         config.train.steps = STEPS
+        config.optim.warmup_steps = 5
         config.audit.max_replicated_kib = REPLICATED_KIB
     return config
 

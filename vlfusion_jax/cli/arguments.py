@@ -53,9 +53,28 @@ def parse_over_config(values: flags.FlagValues, arguments: list[str], load: Call
     Raises:
       UserError: as `parse`, whatever `load` raises, and for what is wrong with the config.
     """
+    overrides = parse_but_overrides(values, arguments)
+    return resolve(load(), overrides)
+
+
+def parse_but_overrides(values: flags.FlagValues, arguments: list[str]) -> list[str]:
+    """Set `values` from the arguments and return what is left: overrides of a config, and words that are no flags.
+
+    Raises:
+      UserError: as `parse`.
+    """
     rest = _known(values, arguments)
     _no_flags_left(values, [argument for argument in rest if not is_override(argument)])
-    config, rest = apply_overrides(load(), rest)
+    return rest
+
+
+def resolve(config: ConfigDict, overrides: list[str]) -> ConfigDict:
+    """`config` with `overrides` applied, validated.
+
+    Raises:
+      UserError: what is wrong with an override, a word that is none, and what is wrong with the config.
+    """
+    config, rest = apply_overrides(config, overrides)
     no_more_words(rest)
     validate(config)
     model_spec(config, num_tokens=1, num_answers=1)  # for its complaints; the vocabulary decides none of them

@@ -15,8 +15,10 @@ from vlfusion_jax.config.keys import nearest
 from vlfusion_jax.core.errors import UserError
 
 COMMANDS = {
+    "bench": "measure speed against another implementation",
     "train": "train a run and evaluate it; the same command again resumes it",
     "evaluate": "evaluate a trained run and print a table",
+    "compare": "train several configs on the same data and budget; one table, one plot",
     "predict": "answer a question about an image with a trained run",
     "convert": "read a checkpoint of Hugging Face's transformers, or write one",
     "data": "build or check the data of a run",

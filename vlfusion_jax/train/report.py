@@ -66,17 +66,17 @@ def draw_curves(lines: Sequence[Mapping[str, float | None]], path: str | Path) -
     figure.get_layout_engine().set(w_pad=0.12, h_pad=0.08)
     for place, (title, shown) in enumerate(panels, 1):
         _panel(figure.add_subplot(rows, columns, place), title, shown, lines)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _panel(axes: Axes, title: str, names: Sequence[str], lines: Sequence[Mapping[str, float | None]]) -> None:
     for name, colour in zip(names, COLOURS, strict=False):
         label = name.removesuffix("_loss").replace("_", " ")
-        steps, values = _series(lines, EVAL + name)
+        steps, values = series(lines, EVAL + name)
         if len(steps) and title == ACCURACY:
             label += f", {100 * values[-1]:.1f} %"
             axes.plot(steps, values, "o", color=colour, markersize=6, markeredgecolor="white", zorder=3, clip_on=False)
-        steps, values = _series(lines, name)
+        steps, values = series(lines, name)
         if len(steps):
             axes.plot(steps, values, color=colour, linewidth=0.7, alpha=0.3)
         axes.plot(steps, smooth(values) if name != "lr" else values, color=colour, linewidth=1.8, label=label)
@@ -87,19 +87,25 @@ def _panel(axes: Axes, title: str, names: Sequence[str], lines: Sequence[Mapping
         axes.set_title("dots and figures: evaluation", fontsize=8, color=FAINT, loc="right")
     else:
         axes.set_ylim(bottom=0)
-    axes.set_title(title, fontsize=11, color=INK, loc="left")
-    axes.set_xlabel("step", color=FAINT, fontsize=9)
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.tick_params(colors=FAINT, labelsize=8)
-    axes.grid(color="#e9ecef", linewidth=0.8)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#ced4da")
+    dress(axes, title, "step")
     if len(names) > 1:
         for text in axes.legend(fontsize=8, frameon=False, labelcolor=INK).get_texts():
             text.set_parse_math(False)  # a kind of question may hold a $
 
 
-def _series(lines: Sequence[Mapping[str, float | None]], name: str) -> tuple[np.ndarray, np.ndarray]:
+def dress(axes: Axes, title: str, x_label: str) -> None:
+    """Title, label of the x axis, and the looks that all our panels share."""
+    axes.set_title(title, fontsize=11, color=INK, loc="left")
+    axes.set_xlabel(x_label, color=FAINT, fontsize=9)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.tick_params(colors=FAINT, labelsize=8)
+    axes.grid(color="#e9ecef", linewidth=0.8)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color("#ced4da")
+
+
+def series(lines: Sequence[Mapping[str, float | None]], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Steps [n] of the lines that have a number under `name`, and those numbers [n]."""
     points = [(line["step"], line[name]) for line in lines if line.get(name) is not None]
     return np.array([step for step, _ in points]), np.array([value for _, value in points], float)
 
@@ -136,8 +142,9 @@ def draw_answers(answered: Sequence[Answered], path: str | Path) -> None:
         axes.set_title(question, fontsize=9, color=INK, pad=7, parse_math=False)
         verdict = f"{item.answer}  {item.probability:.0%}" + ("" if item.correct else f"\ntruth: {item.truth}")
         axes.set_xlabel(verdict, fontsize=10, color=colour, fontweight="bold", labelpad=6, parse_math=False)
-    _save(figure, path)
+    save(figure, path)
 
 
-def _save(figure: Figure, path: str | Path) -> None:
+def save(figure: Figure, path: str | Path) -> None:
+    """Write the figure as a PNG."""
     FigureCanvasAgg(figure).print_png(str(path))

@@ -1,0 +1,60 @@
+"""A training run from its config on: what `train` does once and `compare` for each of its configs."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from ml_collections import ConfigDict
+
+from vlfusion_jax.cli.evaluate import evaluate_split
+from vlfusion_jax.config.resume import write_config
+from vlfusion_jax.data.global_array import local_rows
+from vlfusion_jax.data.pipeline import check_data, check_eval_data, train_batches
+from vlfusion_jax.data.records import Source
+from vlfusion_jax.data.source import fingerprint, open_source
+from vlfusion_jax.data.vocabulary import Vocabulary, build_vocabulary
+from vlfusion_jax.train.checkpoint import has_checkpoint, load_meta
+from vlfusion_jax.train.loop import Outcome, train
+from vlfusion_jax.train.setup import Run, build, check_best_metric
+
+
+class Splits(NamedTuple):
+    """What a run learns from, and what it is evaluated on."""
+
+    training: Source
+    test: Source
+
+
+def open_splits(data: ConfigDict) -> Splits:
+    """Both splits that `config.data` names."""
+    return Splits(open_source(data, data.train_split), open_source(data, data.eval_split))
+
+
+def prepare(config: ConfigDict, splits: Splits, workdir: Path) -> Run:
+    """The run of `config` in `workdir`, held to fit its data; nothing is allocated or written."""
+    vocabulary = build_vocabulary([splits.training], config.data, _vocabulary_to_go_on_with(config, workdir))
+    check_data(config, splits.training, vocabulary)
+    check_eval_data(config, splits.test, vocabulary)
+    job = build(config, vocabulary)
+    check_best_metric(job)
+    return job
+
+
+def train_prepared(job: Run, splits: Splits, workdir: Path) -> Outcome:
+    """Train to the last step, from wherever `workdir` stands, evaluating on the test split."""
+    write_config(workdir, job.config)
+    rows = local_rows(job.batch_sharding, job.config.train.batch_size)
+    return train(
+        job,
+        lambda step: train_batches(job.config, splits.training, job.vocabulary, start_step=step, rows=rows),
+        workdir,
+        lambda params: evaluate_split(job, params, splits.test),
+        fingerprint(splits.training),
+    )
+
+
+def _vocabulary_to_go_on_with(config: ConfigDict, workdir: Path) -> Vocabulary | None:
+    """That of the weights a run starts from; None for a run from nothing."""
+    if not config.init_from:
+        return None
+    meta = load_meta(workdir if has_checkpoint(workdir) else config.init_from)
+    return Vocabulary.from_dict(meta["vocabulary"])
