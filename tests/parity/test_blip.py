@@ -21,7 +21,7 @@ from vlfusion_jax.models.output import FusionOutput
 from vlfusion_jax.models.parameters import param_shapes
 from vlfusion_jax.ops.losses import smoothed_cross_entropy
 
-ROWS, IGNORED = 3, -100
+IGNORED = -100
 
 
 def draw(seed: int, kind: str = CAPTIONING) -> transformers.BlipConfig:
@@ -54,7 +54,7 @@ def draw(seed: int, kind: str = CAPTIONING) -> transformers.BlipConfig:
     )  # fmt: skip
 
 
-def draw_inputs(config: transformers.BlipConfig, seed: int, kind: str = "") -> dict[str, np.ndarray]:
+def draw_inputs(config: transformers.BlipConfig, seed: int, kind: str = "", rows: int = 3) -> dict[str, np.ndarray]:
     """Texts of odd lengths and masks with holes. Word 0 does not occur: theirs gives its vector no gradient.
 
     Questions are without padding, which the decoder of theirs reads as if it were words: its mask for cross-attention
@@ -63,13 +63,13 @@ def draw_inputs(config: transformers.BlipConfig, seed: int, kind: str = "") -> d
     rng = np.random.default_rng(seed)
     side = config.vision_config.image_size
     inputs = {
-        names.IMAGE: rng.random((ROWS, side, side, 3), np.float32),
-        names.IMAGE_MASK: np.ones((ROWS, side, side), np.uint8),
+        names.IMAGE: rng.random((rows, side, side, 3), np.float32),
+        names.IMAGE_MASK: np.ones((rows, side, side), np.uint8),
     }
     for stream, tokens in ((names.TEXT, 11), (names.TARGET, 9)):
-        mask = (rng.random((ROWS, tokens)) < 0.7).astype(np.int32)
+        mask = (rng.random((rows, tokens)) < 0.7).astype(np.int32)
         mask[:, 0] = 1
-        inputs[stream] = rng.integers(1, config.text_config.vocab_size, (ROWS, tokens)).astype(np.int32)
+        inputs[stream] = rng.integers(1, config.text_config.vocab_size, (rows, tokens)).astype(np.int32)
         inputs[names.mask_of(stream)] = np.ones_like(mask) if (kind, stream) == (QUESTIONS, names.TEXT) else mask
     return inputs
 

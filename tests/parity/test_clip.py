@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import transformers
 
-from tests.parity.conftest import TINY, close
+from tests.parity.conftest import TINY, Pair, close
 from tests.parity.dual import check_towers, draw_inputs, draw_sections
 from vlfusion_jax.core import names
 from vlfusion_jax.ops.losses import cross_entropy
@@ -26,19 +26,23 @@ def draw_texts(config: transformers.CLIPConfig, seed: int) -> dict[str, np.ndarr
     return inputs
 
 
+def check(pair: Pair, inputs: dict[str, np.ndarray], bound: float) -> None:
+    """Hold every output of both towers equal, what is compared, and the loss."""
+    output, theirs = check_towers(pair, inputs, bound)
+    valid = inputs[names.TEXT_MASK] > 0
+    close(output.text, theirs.text_model_output.last_hidden_state, bound, valid, "text")
+    normed = pair.theirs.vision_model.post_layernorm(theirs.vision_model_output.last_hidden_state)
+    close(output.image, normed, bound, what="image")
+    logits = output.logits[names.CONTRASTIVE]["logits"]
+    pairs = jnp.arange(len(logits))
+    loss = (cross_entropy(logits, pairs) + cross_entropy(logits.T, pairs)).mean() / 2
+    close(loss, theirs.loss, bound, what="loss")
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_towers_vectors_and_loss(convert, seed):
     config = draw(seed)
-    pair, inputs = convert(transformers.CLIPModel, config, seed), draw_texts(config, seed)
-    output, theirs = check_towers(pair, inputs, TINY)
-    valid = inputs[names.TEXT_MASK] > 0
-    close(output.text, theirs.text_model_output.last_hidden_state, TINY, valid, "text")
-    normed = pair.theirs.vision_model.post_layernorm(theirs.vision_model_output.last_hidden_state)
-    close(output.image, normed, TINY, what="image")
-    logits = output.logits[names.CONTRASTIVE]["logits"]
-    pairs = jnp.arange(4)
-    loss = (cross_entropy(logits, pairs) + cross_entropy(logits.T, pairs)).mean() / 2
-    close(loss, theirs.loss, TINY, what="loss")
+    check(convert(transformers.CLIPModel, config, seed), draw_texts(config, seed), TINY)
 
 
 def test_back_to_transformers(convert, there_and_back):

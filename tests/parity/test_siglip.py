@@ -7,7 +7,7 @@ import pytest
 import torch
 import transformers
 
-from tests.parity.conftest import TINY, close
+from tests.parity.conftest import TINY, Pair, close
 from tests.parity.dual import check_towers, draw_inputs, draw_sections, their_inputs
 from vlfusion_jax.core import names
 from vlfusion_jax.models.spec import TEXT, pooled_of
@@ -26,22 +26,26 @@ def draw_texts(config: transformers.SiglipConfig, seed: int) -> dict[str, np.nda
     return inputs
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_towers_pools_and_loss(convert, seed):
-    config = draw(seed)
-    pair, inputs = convert(transformers.SiglipModel, config, seed), draw_texts(config, seed)
-    output, theirs = check_towers(pair, inputs, TINY)
+def check(pair: Pair, inputs: dict[str, np.ndarray], bound: float) -> None:
+    """Hold every output of both towers equal, their pools, what is compared, and the loss."""
+    output, theirs = check_towers(pair, inputs, bound)
     valid = inputs[names.TEXT_MASK] > 0
     for ours, other, keep in (
         (output.text, theirs.text_model_output, valid),
         (output.image, theirs.vision_model_output, None),
     ):
-        close(ours, other.last_hidden_state, TINY, keep, "last hidden state")
+        close(ours, other.last_hidden_state, bound, keep, "last hidden state")
     both = (theirs.text_model_output.pooler_output, theirs.vision_model_output.pooler_output)
-    close(output.pooled, torch.cat(both, 1), TINY, what="pooled")
-    signs = 2 * jnp.eye(4) - 1
-    loss = -jax.nn.log_sigmoid(signs * output.logits[names.CONTRASTIVE]["logits"]).sum(1).mean()
-    close(loss, theirs.loss, TINY, what="loss")
+    close(output.pooled, torch.cat(both, 1), bound, what="pooled")
+    logits = output.logits[names.CONTRASTIVE]["logits"]
+    loss = -jax.nn.log_sigmoid((2 * jnp.eye(len(logits)) - 1) * logits).sum(1).mean()
+    close(loss, theirs.loss, bound, what="loss")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_towers_pools_and_loss(convert, seed):
+    config = draw(seed)
+    check(convert(transformers.SiglipModel, config, seed), draw_texts(config, seed), TINY)
 
 
 def test_a_shorter_text_is_pooled_where_it_ends(convert):
