@@ -75,3 +75,25 @@ def test_padding_in_front_and_behind_changes_nothing(random_params, cell):
     mask[:, 2 : 2 + TOKENS] = 1
     padded = module.apply({"params": params}, jnp.asarray(longer), mask)
     np.testing.assert_allclose(padded[:, 2 : 2 + TOKENS], alone, atol=1e-6)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_states_are_kept_in_f32_where_products_are_not(random_params, cell):
+    rng = np.random.default_rng(1)
+    x, mask = rng.normal(size=(2, 60, INPUTS)).astype(np.float32), np.ones((2, 60), np.int32)
+    exact = RecurrentStack(cell, WIDTH, 1, False)
+    params = {"params": random_params(exact, x, mask)}
+    fast = RecurrentStack(cell, WIDTH, 1, False, jnp.bfloat16)
+    ours = fast.apply(params, x, mask)
+    assert ours.dtype == jnp.bfloat16
+    np.testing.assert_allclose(ours.astype(np.float32), exact.apply(params, x, mask), atol=0.03)
+    kinds = {str(aval.dtype) for aval in state_avals(lambda x: fast.apply(params, x, mask), x)}
+    assert kinds == {"float32"}
+
+
+def state_avals(function, *inputs) -> list:
+    """Types of what the program's loop carries from one token to the next."""
+    scans = [e for e in jax.make_jaxpr(function)(*inputs).jaxpr.eqns if e.primitive.name == "scan"]
+    [scan] = scans
+    first = scan.params["num_consts"]
+    return [v.aval for v in scan.invars[first : first + scan.params["num_carry"]]]

@@ -82,3 +82,13 @@ def test_recomputation_drops_the_same_values(results):
     dropped = results("joint", True, "none", True)
     compare(results("joint", True, "full", True), dropped)
     assert np.abs(dropped[0]["joint"] - results("joint", True, "none", False)[0]["joint"]).max() > 0.01
+
+
+@pytest.mark.parametrize("scan", [True, False])
+def test_no_layers_change_nothing(scan):
+    x = {"joint": np.ones((2, 3, WIDTH), np.float32)}
+    module = Stack(Stage("none", ("joint",), (SPEC,), ("self", "mlp"), 0), scan, "none", train=False, capture=True)
+    (out, captured), variables = module.init_with_output(jax.random.key(0), x, {"joint": np.ones((2, 3), np.int32)})
+    assert out is x
+    assert not captured
+    assert not variables

@@ -19,7 +19,8 @@ def lstm_step(state: State, inputs: jax.Array, kernel: jax.Array, bias: jax.Arra
     Gates stand in the order input, forget, cell, output; the forget gate is that of Gers et al. 2000.
     """
     hidden, cell = state
-    i, f, g, o = jnp.split(inputs + hidden @ kernel + bias, 4, axis=-1)
+    gates = inputs + hidden.astype(kernel.dtype) @ kernel + bias
+    i, f, g, o = jnp.split(gates.astype(jnp.float32), 4, axis=-1)
     cell = nn.sigmoid(f) * cell + nn.sigmoid(i) * jnp.tanh(g)
     return nn.sigmoid(o) * jnp.tanh(cell), cell
 
@@ -31,8 +32,8 @@ def gru_step(state: State, inputs: jax.Array, kernel: jax.Array, bias: jax.Array
     and PyTorch.
     """
     (hidden,) = state
-    r_in, z_in, n_in = jnp.split(inputs, 3, axis=-1)
-    r_h, z_h, n_h = jnp.split(hidden @ kernel + bias, 3, axis=-1)
+    r_in, z_in, n_in = jnp.split(inputs.astype(jnp.float32), 3, axis=-1)
+    r_h, z_h, n_h = jnp.split((hidden.astype(kernel.dtype) @ kernel + bias).astype(jnp.float32), 3, axis=-1)
     update = nn.sigmoid(z_in + z_h)
     return ((1 - update) * jnp.tanh(n_in + nn.sigmoid(r_in + r_h) * n_h) + update * hidden,)
 
@@ -85,9 +86,9 @@ class RecurrentStack(nn.Module):
             inputs, keep = token
             new = step(state, inputs, of_state, state_bias)
             state = tuple(jnp.where(keep, after, before) for after, before in zip(new, state, strict=True))
-            return state, jnp.where(keep, new[0], 0)
+            return state, jnp.where(keep, new[0], 0).astype(self.dtype)
 
-        zero = jnp.zeros((x_btd.shape[0], self.width), self.dtype)
+        zero = jnp.zeros((x_btd.shape[0], self.width), jnp.float32)  # small steps add up in the states
         inputs_tbg = jnp.swapaxes(x_btd.astype(self.dtype) @ of_inputs + input_bias, 0, 1)
         keep_tb1 = mask_bt.T[..., None] > 0
         start = (zero, zero) if self.cell == "lstm" else (zero,)

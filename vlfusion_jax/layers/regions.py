@@ -11,6 +11,7 @@ from vlfusion_jax.layers.embeddings import Table
 from vlfusion_jax.layers.norm import LayerNorm
 from vlfusion_jax.layers.projection import Projection
 
+BOX = "box_projection"
 # What each form reads of a box (x1, y1, x2, y2), all in [0, 1].
 BOX_SIZE = {"lxmert": 4, "uniter": 7, "vilbert": 5, "visualbert": 0}
 
@@ -56,7 +57,7 @@ class RegionTokens(nn.Module):
             positions = Table(self.length, self.width, names.POSITIONS, self.dtype, name="positions")()
             x = x + types[1] + positions[0]
             return x if of_text is None else x + of_text
-        box = self._projection("box_projection", box_features(boxes_nr4, self.form))
+        box = self._projection(BOX, box_features(boxes_nr4, self.form))
         if self.form == "vilbert":
             return self._norm("norm", x + box)
         x, box = self._norm("projection_norm", x), self._norm("box_norm", box)
@@ -65,10 +66,11 @@ class RegionTokens(nn.Module):
         return self._norm("norm", x + box + of_text)
 
     def _projection(self, name: str, x: jax.Array) -> jax.Array:
+        # In f32: a box has finer places than bfloat16.
         return Projection(
             "nrf,fd->nrd", (x.shape[-1], self.width), (names.PIXELS, names.EMBED),
-            (self.width,), (names.EMBED,), dtype=self.dtype, name=name,
-        )(x)  # fmt: skip
+            (self.width,), (names.EMBED,), dtype=jnp.float32 if name == BOX else self.dtype, name=name,
+        )(x).astype(self.dtype)  # fmt: skip
 
     def _norm(self, name: str, x: jax.Array) -> jax.Array:
         return LayerNorm(self.epsilon, self.dtype, name=name)(x)

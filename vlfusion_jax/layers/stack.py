@@ -34,6 +34,8 @@ class Stack(nn.Module):
     @nn.compact
     def __call__(self, x: dict[str, jax.Array], masks: dict[str, jax.Array]) -> tuple[dict[str, jax.Array], dict]:
         """As `FusionLayer`; what is captured has a leading dim over the layers."""
+        if not self.stage.layers:
+            return x, {}
         layer = FusionLayer
         if self.remat != "none":
             layer = nn.remat(layer, policy=REMAT_POLICIES[self.remat], prevent_cse=not self.scan)

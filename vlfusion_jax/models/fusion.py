@@ -31,6 +31,7 @@ from vlfusion_jax.models.spec import (
     Join,
     LearnedInput,
     ModelSpec,
+    Recurrent,
     RegionHead,
     RegionInput,
     TextInput,
@@ -117,6 +118,7 @@ class FusionModel(nn.Module):
                 bridge = Bridged(step, self.dtype, name=step.name)
                 streams[step.target] = bridge(streams[step.source], streams[step.target])
             else:
+                assert isinstance(step, Recurrent), step
                 recurrent = RecurrentStack(
                     step.cell, step.width, step.layers, step.bidirectional, self.dtype, name=step.name
                 )

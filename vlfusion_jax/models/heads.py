@@ -98,7 +98,8 @@ class Contrast(nn.Module):
         for name, pool in self.spec.vectors:
             vector = Pooled(pool, self.dtype, name=name)(streams[pool.stream], masks[pool.stream]).astype(jnp.float32)
             vectors[name] = vector / jnp.linalg.norm(vector, axis=-1, keepdims=True)
-        logits = vectors[names.TEXT] @ vectors[names.IMAGE].T
+        # Scaled by about 100: the rounding of fast products would show in the logits.
+        logits = jnp.matmul(vectors[names.TEXT], vectors[names.IMAGE].T, precision=jax.lax.Precision.HIGHEST)
         if self.spec.scale is not None:
             logits = logits * jnp.exp(self._scalar("log_scale", self.spec.scale))
         if self.spec.temperature is not None:

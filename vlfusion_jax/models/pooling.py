@@ -48,8 +48,8 @@ def pool_tokens(x: jax.Array, mask: jax.Array, how: str) -> jax.Array:
     if how == "last":
         last = jnp.max(jnp.where(mask > 0, jnp.arange(mask.shape[1]), 0), axis=1)
         return jnp.take_along_axis(x, last[:, None, None], axis=1)[:, 0]
-    weights = mask.astype(x.dtype)
-    return (x * weights[..., None]).sum(1) / jnp.maximum(weights.sum(1), 1)[:, None]
+    weights = mask.astype(jnp.float32)
+    return ((x * weights[..., None]).sum(1) / jnp.maximum(weights.sum(1), 1)[:, None]).astype(x.dtype)
 
 
 class Combined(nn.Module):
@@ -93,11 +93,11 @@ class Combined(nn.Module):
         """MFB: products of two projections, summed in groups; signed square root, then unit length (Yu et al. 2017)."""
         product = 1.0
         for i, x in enumerate(vectors):
-            product = product * dense(x, width * self.spec.factors, f"projection_{i}", self.dtype)
+            product = product * dense(x, width * self.spec.factors, f"projection_{i}", self.dtype).astype(jnp.float32)
         z = product.reshape(*product.shape[:-1], width, self.spec.factors).sum(-1)
         # The root's gradient is infinite at 0, which random initialisation does not hit and masked rows may.
         rooted = jnp.sign(z) * (jnp.sqrt(jnp.abs(z) + 1e-12) - 1e-6)
-        return rooted / jnp.sqrt(jnp.square(rooted).sum(-1, keepdims=True) + 1e-12)
+        return (rooted / jnp.sqrt(jnp.square(rooted).sum(-1, keepdims=True) + 1e-12)).astype(self.dtype)
 
 
 def dense(x: jax.Array, width: int, name: str, dtype: Any, bias: bool = True) -> jax.Array:

@@ -32,4 +32,6 @@ def stretch_grid(grid_rcd: jax.Array, heights_n: jax.Array, widths_n: jax.Array,
     """
     down = _bilinear_weights(heights_n, cells[0], grid_rcd.shape[0]).astype(grid_rcd.dtype)
     across = _bilinear_weights(widths_n, cells[1], grid_rcd.shape[1]).astype(grid_rcd.dtype)
-    return jnp.einsum("nhr,nrwd->nhwd", down, jnp.einsum("nwc,rcd->nrwd", across, grid_rcd))
+    exact = jax.lax.Precision.HIGHEST
+    rows = jnp.einsum("nwc,rcd->nrwd", across, grid_rcd, precision=exact)
+    return jnp.einsum("nhr,nrwd->nhwd", down, rows, precision=exact)
