@@ -23,14 +23,12 @@ class Accounting:
       copies: {their key: the key that it repeats}.
       ignored: {their key: why}.
       new: our parameters that the checkpoint does not have: heads that start fresh.
-      resized: {our path: what was done}.
     """
 
     used: dict[str, list[str]] = field(default_factory=dict)
     copies: dict[str, str] = field(default_factory=dict)
     ignored: dict[str, str] = field(default_factory=dict)
     new: list[str] = field(default_factory=list)
-    resized: dict[str, str] = field(default_factory=dict)
 
     def lines(self) -> list[str]:
         """The report, a line each."""
@@ -38,7 +36,6 @@ class Accounting:
             *(f"used     {key} -> {', '.join(ours)}" for key, ours in sorted(self.used.items())),
             *(f"copy     {key} of {other}" for key, other in sorted(self.copies.items())),
             *(f"ignored  {key}: {why}" for key, why in sorted(self.ignored.items())),
-            *(f"resized  {path}: {what}" for path, what in sorted(self.resized.items())),
             *(f"new      {path}" for path in sorted(self.new)),
             f"{len(self.used)} keys used, {len(self.copies)} copies, {len(self.ignored)} ignored, {len(self.new)} "
             "parameters new",
@@ -52,7 +49,6 @@ def import_weights(
     shapes: Mapping[str, tuple[int, ...]],
     where: str,
     may_be_new: str = r"$^",
-    resize: Mapping[str, Callable[[np.ndarray], np.ndarray]] | None = None,
 ) -> tuple[Params, Accounting]:
     """Our parameters from a checkpoint, one tensor in memory at a time beside them.
 
@@ -63,7 +59,6 @@ def import_weights(
       shapes: {path: shape} of all our parameters; the layers of a scanned stage have a leading dim.
       where: the checkpoint, for messages.
       may_be_new: regular expression of our paths that the checkpoint may lack.
-      resize: {their key: function of its array}: what to make of it before shapes are compared.
 
     Returns:
       {path: array} without what is new, and the accounting.
@@ -72,17 +67,16 @@ def import_weights(
       UserError: naming every key that is missing, left over or of another shape, and every copy that differs.
     """
     keys, account, params = set(keys), Accounting(), {}
-    complaints = []
-    for key, entries in _groups(names.entries).items():
+    complaints, groups = [], _groups(names.entries)
+    sources = _sources(groups, names.copies, keys)
+    for named, entries in groups.items():
         paths = [_place(entry.ours, layer, shapes) for entry, layer in entries]
+        key = sources.get(named, named)
         if key not in keys:
             if not all(re.search(may_be_new, path) for path, _ in paths):
                 complaints.append(f"missing key {key}")
             continue
         array = read(key)
-        if resize and key in resize:
-            before, array = array.shape, resize[key](array)
-            account.resized[paths[-1][0]] = f"{list(before)} to {list(array.shape)}"
         expected = whole_shape(
             [entry for entry, _ in entries], [_leaf_shape(shapes, path, layer) for path, layer in paths]
         )
@@ -96,8 +90,7 @@ def import_weights(
             else:
                 params.setdefault(path, np.empty(shapes[path], np.float32))[layer] = leaf
         account.used[key] = [path if layer is None else f"{path}[{layer}]" for path, layer in paths]
-    left = keys - {each.theirs for entry in names.entries for each, _ in entry.unrolled()}
-    complaints += _account_for_rest(left, read, names, account)
+    complaints += _account_for_rest(keys - set(sources.values()), read, names, sources, account)
     account.new = sorted(set(shapes) - set(params))
     complaints += [f"nothing fills parameter {path}" for path in account.new if not re.search(may_be_new, path)]
     if complaints:
@@ -147,16 +140,37 @@ def _leaf_shape(shapes: Mapping[str, tuple[int, ...]], path: str, layer: int | N
     return shapes[path] if layer is None else shapes[path][1:]
 
 
-def _account_for_rest(keys: set[str], read: Read, names: NameMap, account: Accounting) -> list[str]:
-    """Complaints about keys that no entry names."""
+def _sources(named: Iterable[str], copies: Mapping[str, str], keys: set[str]) -> dict[str, str]:
+    """{key that the map names: key to read}: itself, or where that is missing, a copy of it; none where all are."""
+    sources = {}
+    for key in named:
+        tied = (copy for copy in sorted(copies) if copy in keys and _first_of(copy, copies) == key)
+        found = key if key in keys else next(tied, None)
+        if found is not None:
+            sources[key] = found
+    return sources
+
+
+def _first_of(key: str, copies: Mapping[str, str]) -> str:
+    """The key that `key` repeats in the end, itself included."""
+    while key in copies:
+        key = copies[key]
+    return key
+
+
+def _account_for_rest(
+    keys: set[str], read: Read, names: NameMap, sources: Mapping[str, str], account: Accounting
+) -> list[str]:
+    """Complaints about keys that are read for no entry."""
     complaints = []
     for key in sorted(keys):
         reason = next((why for pattern, why in names.ignored.items() if re.search(pattern, key)), None)
-        if key in names.copies:
-            if np.array_equal(read(key), read(names.copies[key])):
-                account.copies[key] = names.copies[key]
+        tied = sources.get(_first_of(key, names.copies))
+        if tied is not None:
+            if np.array_equal(read(key), read(tied)):
+                account.copies[key] = tied
             else:
-                complaints.append(f"{key} differs from {names.copies[key]}, with which it should be tied")
+                complaints.append(f"{key} differs from {tied}, with which it should be tied")
         elif reason:
             account.ignored[key] = reason
         else:
