@@ -16,6 +16,7 @@ from tests.parity.conftest import randomise
 from vlfusion_jax.cli.main import main
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.data.tokenizer import train_tokenizer
+from vlfusion_jax.train.converted import read_parameters
 
 ANSWERS = ["red", "two", "no"]
 
@@ -187,17 +188,22 @@ def test_a_name_that_is_nowhere_and_a_folder_that_is_there(original, tmp_path, c
 
 def test_a_pickle_of_tensors_and_shards_are_read(original, tmp_path, capsys):
     tensors = load_file(original / "model.safetensors")
-    pickled, sharded = (shutil.copytree(original, tmp_path / name) for name in ("pickled", "sharded"))
-    for folder in (pickled, sharded):
+    pickled, old, sharded = (shutil.copytree(original, tmp_path / name) for name in ("pickled", "old", "sharded"))
+    for folder in (pickled, old, sharded):
         (folder / "model.safetensors").unlink()
     torch.save({key: torch.tensor(value) for key, value in tensors.items()}, pickled / "pytorch_model.bin")
+    trained = {key: torch.nn.Parameter(torch.tensor(value)) for key, value in tensors.items()}
+    torch.save(trained, old / "pytorch_model.bin", _use_new_zipfile_serialization=False)
     keys = sorted(tensors)
     places = {key: f"model-{1 + i % 2}.safetensors" for i, key in enumerate(keys)}
     for name in set(places.values()):
         save_file({key: tensors[key] for key in keys if places[key] == name}, sharded / name)
     (sharded / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
-    for folder in (pickled, sharded):
-        assert converted(capsys, "--from=hf", folder, f"--out={folder}_ours")[0] == 0
+    for folder in (pickled, old, sharded):
+        code, _, err = converted(capsys, "--from=hf", folder, f"--out={folder}_ours")
+        assert code == 0, err
+        params, _, _ = read_parameters(f"{folder}_ours")
+        np.testing.assert_array_equal(params["text_pooler/projection/bias"], tensors["vilt.pooler.dense.bias"])
 
 
 def test_a_converted_model_is_fine_tuned_on_own_questions(original, tmp_path, capsys):

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,7 +125,9 @@ def _pickle(file: Path) -> tuple[tuple[str, ...], Callable[[str], np.ndarray]]:
     except ImportError as error:
         raise UserError(f"{file} is a PyTorch pickle, which takes torch to read: pip install torch") from error
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+        # Before PyTorch 1.6 a checkpoint was no archive, and cannot be mapped.
+        mapped = zipfile.is_zipfile(file)
+        content = torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         raise UserError(
             f"{file} is not read: a pickle may hold tensors only, and this one is damaged or holds more, which could "
@@ -136,7 +139,7 @@ def _pickle(file: Path) -> tuple[tuple[str, ...], Callable[[str], np.ndarray]]:
             raise UserError(f"{file} holds no tensors; it has {', '.join(map(str, list(content)[:5]))}.")
         content = nested[0]
     tensors = {name.removeprefix("module."): value for name, value in content.items() if hasattr(value, "numpy")}
-    return tuple(tensors), lambda key: tensors[key].float().numpy()
+    return tuple(tensors), lambda key: tensors[key].detach().float().numpy()
 
 
 def _as_float32(array: np.ndarray) -> np.ndarray:
