@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from safetensors.numpy import load_file, save_file
 
 from tests.parity.conftest import TINY, Pair, close, gradients_close
 from vlfusion_jax.convert.families import vilt
+from vlfusion_jax.convert.hugging_face import import_model
+from vlfusion_jax.convert.source import open_checkpoint
 from vlfusion_jax.core import names
 from vlfusion_jax.models.families.table import hyperparameters
 from vlfusion_jax.models.output import FusionOutput
@@ -221,3 +224,25 @@ def test_there_and_back(convert, there_and_back, kind):
     again = there_and_back(pair).theirs(**inputs).to_tuple()
     for one, other in zip(again, pair.theirs(**inputs).to_tuple(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_word_head_with_a_table_of_its_own(convert, there_and_back):
+    config = draw(31)
+    pair = convert(transformers.ViltForMaskedLM, config, 31)
+    assert pair.ours.model.tied_words
+    # Both tables stored and not alike: theirs does not tie them then.
+    tensors = load_file(pair.folder / "model.safetensors")
+    words = tensors["vilt.embeddings.text_embeddings.word_embeddings.weight"]
+    tensors["mlm_score.decoder.weight"] = words[::-1].copy()
+    save_file(tensors, pair.folder / "model.safetensors", metadata={"format": "pt"})
+    theirs = transformers.ViltForMaskedLM.from_pretrained(pair.folder).eval()
+    assert not torch.equal(theirs.mlm_score.decoder.weight, theirs.get_input_embeddings().weight)
+    pair = Pair(theirs, pair.folder, import_model(open_checkpoint(str(pair.folder))))
+    assert not pair.ours.model.tied_words
+    inputs = draw_inputs(config, 31)
+    check(pair, inputs, TINY)
+    check(there_and_back(pair), inputs, TINY)
+    # Both stored and alike: tied.
+    tensors["mlm_score.decoder.weight"] = words
+    save_file(tensors, pair.folder / "model.safetensors", metadata={"format": "pt"})
+    assert import_model(open_checkpoint(str(pair.folder))).model.tied_words

@@ -30,7 +30,7 @@ from vlfusion_jax.convert.weights import Accounting, export_weights, import_weig
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.models.families.given import Given
-from vlfusion_jax.models.families.table import FAMILIES, hyperparameters
+from vlfusion_jax.models.families.table import FAMILIES, check_model, hyperparameters
 from vlfusion_jax.models.parameters import param_shapes
 from vlfusion_jax.models.spec import ModelSpec
 
@@ -96,7 +96,10 @@ def import_model(checkpoint: Checkpoint, family: str = "", heads: tuple[str, ...
     own_heads = converter.HEADS[architecture]
     answers = _answers(config) if names.VQA in own_heads else ()
     sizes = converter.given(config, max(1, len(answers)))
-    model = hyperparameters(found, "base", **converter.hyperparameters(config))
+    model = hyperparameters(
+        found, "base", **converter.hyperparameters(config), **_of_tensors(checkpoint, converter, architecture)
+    )
+    check_model(model)
     spec = FAMILIES[found].spec(model, sizes)
     wanted = own_heads if heads is None else heads
     keys = converter.name_map(model, sizes, architecture)
@@ -188,6 +191,12 @@ def _architecture(checkpoint: Checkpoint, converter: ModuleType) -> str:
             f"{', '.join(converter.HEADS)}."
         )
     return named
+
+
+def _of_tensors(checkpoint: Checkpoint, converter: ModuleType, architecture: str) -> dict[str, Any]:
+    """Hyperparameters that `config.json` does not tell, of families that have such."""
+    decide = getattr(converter, "of_tensors", None)
+    return decide(set(checkpoint.keys), checkpoint.read, architecture) if decide else {}
 
 
 def _answers(config: dict[str, Any]) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from vlfusion_jax.convert.fields import Fields
 from vlfusion_jax.convert.name_map import (
     CONV,
@@ -17,6 +19,7 @@ from vlfusion_jax.convert.name_map import (
     norm,
     word_head,
 )  # fmt: skip
+from vlfusion_jax.convert.weights import Read
 from vlfusion_jax.core import names
 from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.families.vilt import SIZES
@@ -45,6 +48,7 @@ FIELDS = Fields(
     modalities="modality_type_vocab_size",
 )
 REQUIRED = {"qkv_bias": True, "num_channels": 3}
+_WORDS, _PREDICTED = "embeddings.text_embeddings.word_embeddings.weight", "mlm_score.decoder.weight"
 
 
 def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
@@ -53,6 +57,13 @@ def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
     kept = config.get("max_image_length", -1)
     kept = _most_patches(size, patch) if kept < 0 else kept
     return FIELDS.ours(config) | {"grid": (size // patch,) * 2, "max_image_tokens": kept}
+
+
+def of_tensors(keys: set[str], read: Read, architecture: str) -> dict[str, Any]:
+    """Our hyperparameters that the tensors decide: theirs ties the word head unless both of its tables are stored."""
+    words = f"vilt.{_WORDS}"
+    both = architecture == "ViltForMaskedLM" and {words, _PREDICTED} <= keys
+    return {"tied_words": not both or np.array_equal(read(words), read(_PREDICTED))}
 
 
 def given(config: dict[str, Any], answers: int) -> Given:
@@ -107,16 +118,18 @@ def name_map(model: Any, sizes: Given, architecture: str) -> NameMap:
         *norm(f"{layer}.layernorm_after", f"{ours}_mlp_norm", **more),
         *norm(f"{base}layernorm", "norm/norm_out"),
         *linear(f"{base}pooler.dense", "text_pooler/projection"),
-        *_head(architecture, sizes),
+        *_head(model, architecture, sizes),
     ]
-    words = f"{base}embeddings.text_embeddings.word_embeddings.weight"
-    copies = {"mlm_score.decoder.weight": words, "mlm_score.bias": "mlm_score.decoder.bias"}
+    copies = {"mlm_score.bias": "mlm_score.decoder.bias"}
+    if model.tied_words:
+        copies[_PREDICTED] = f"{base}{_WORDS}"
     return NameMap(tuple(entries), copies, OLD_BUFFERS)
 
 
-def _head(architecture: str, sizes: Given) -> list[Entry]:
+def _head(model: Any, architecture: str, sizes: Given) -> list[Entry]:
     if architecture == "ViltForMaskedLM":
-        return word_head("mlm_score", "head_mlm", sizes.vocab)
+        own = Entry(_PREDICTED, "head_mlm/words/table", TABLE, size=sizes.vocab)
+        return word_head("mlm_score", "head_mlm", sizes.vocab) + ([] if model.tied_words else [own])
     if architecture == "ViltForQuestionAnswering":
         return class_head("head_vqa", "classifier.0", "classifier.1", "classifier.3", sizes.answers)
     if architecture == "ViltForImagesAndTextClassification":

@@ -34,6 +34,7 @@ SIZES = {
         "token_types": 2,
         "modalities": 2,  # text and image; 3 with a second image (NLVR2)
         "max_image_tokens": 240,  # patches kept of an image: 384 x 640 pixels have so many
+        "tied_words": True,  # whether the word head predicts with the word table
     },
     "tiny": {
         "width": 32,
@@ -74,7 +75,7 @@ def spec(model: Any, given: Given) -> ModelSpec:
         pools=(Pool(TEXT, "first", width, activation="tanh"),),
         heads=(
             (names.ITM, ClassHead(2)),
-            (names.MLM, WordHead(TEXT, model.activation, epsilon)),
+            (names.MLM, WordHead(TEXT, model.activation, epsilon, tied=model.tied_words)),
             (names.NLVR, ClassHead(2, 2 * width, rows=2, **answer)),
             (names.RETRIEVAL, ClassHead(1)),
             (names.VQA, ClassHead(given.answers, given.answer_hidden or 2 * width, pad=True, **answer)),
