@@ -16,15 +16,17 @@ from pathlib import Path
 
 from absl import flags
 from safetensors.numpy import save_file
+from tokenizers import Tokenizer
 
 from vlfusion_jax.cli.arguments import parse
-from vlfusion_jax.convert.hugging_face import converter_of, export_model, import_model
+from vlfusion_jax.convert.hugging_face import Imported, converter_of, export_model, import_model
 from vlfusion_jax.convert.original import import_original
 from vlfusion_jax.convert.source import SAFETENSORS, open_checkpoint
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
-from vlfusion_jax.data.tokenizer import TOKENIZER, find_tokenizer, load_tokenizer, special_token
+from vlfusion_jax.data.tokenizer import TOKENIZER, empty_tokenizer, find_tokenizer, load_tokenizer, special_token
 from vlfusion_jax.data.vocabulary import Vocabulary
+from vlfusion_jax.serve.inputs import text_input
 from vlfusion_jax.train.converted import REPORT, heads_of, read_parameters, sizes_of, write_converted
 
 FORMATS = ("hf",)
@@ -69,16 +71,27 @@ def _from_hf(source: str, folder: Path, values: flags.FlagValues) -> list[str]:
         imported = import_original(checkpoint, values.family, values.size)
     else:
         raise UserError(f"{source} has no config.json: say what it is by --family, and --size where it is not base.")
-    tokenizer = load_tokenizer(values.tokenizer) if values.tokenizer else find_tokenizer(checkpoint.folder)
+    tokenizer = _tokenizer(imported, checkpoint.folder, values.tokenizer)
     vocabulary = Vocabulary(tokenizer.to_str(), imported.answers, (), rows=imported.sizes.vocab)
+    write_converted(folder, imported, vocabulary, Path(values.out).name)
+    if tokenizer.get_vocab_size():
+        tokenizer.save(str(folder / TOKENIZER))
+    return imported.account.lines()
+
+
+def _tokenizer(imported: Imported, folder: Path, given: str) -> Tokenizer:
+    """The model's tokenizer: the file `given`, or else what lies in its folder; one of no words where it reads none."""
+    if text_input(imported.spec) is None:
+        if given:
+            raise UserError(f"a {imported.family} reads no text: leave --tokenizer out.")
+        return empty_tokenizer()
+    tokenizer = load_tokenizer(given) if given else find_tokenizer(folder)
     if tokenizer.get_vocab_size() > imported.sizes.vocab:
         raise UserError(
             f"the tokenizer has {tokenizer.get_vocab_size()} tokens, the model {imported.sizes.vocab}: they do not "
             "belong together; give the model's own by --tokenizer=FILE."
         )
-    write_converted(folder, imported, vocabulary, Path(values.out).name)
-    tokenizer.save(str(folder / TOKENIZER))
-    return imported.account.lines()
+    return tokenizer
 
 
 def _to_hf(source: str, folder: Path, architecture: str) -> list[str]:
@@ -93,6 +106,14 @@ def _to_hf(source: str, folder: Path, architecture: str) -> list[str]:
     tensors, theirs = export_model(family, config.model, sizes, architecture, params, answers)
     save_file(tensors, folder / SAFETENSORS, metadata={"format": "pt"})
     _write_json(folder / "config.json", theirs)
+    if vocabulary.tokenizer.get_vocab_size():
+        _write_tokenizer(folder, vocabulary)
+    report = [f"{len(tensors)} tensors written for {architecture}", *(f"left out {head}" for head in left)]
+    (folder / REPORT).write_text("\n".join(report) + "\n", encoding="utf-8")
+    return report
+
+
+def _write_tokenizer(folder: Path, vocabulary: Vocabulary) -> None:
     (folder / TOKENIZER).write_text(vocabulary.tokenizer_json, encoding="utf-8")
     special = {role: special_token(vocabulary.tokenizer, role) for role in ("pad", "begin", "end", "mask")}
     theirs_by_role = {"pad": "pad_token", "begin": "cls_token", "end": "sep_token", "mask": "mask_token"}
@@ -101,9 +122,6 @@ def _to_hf(source: str, folder: Path, architecture: str) -> list[str]:
         {"tokenizer_class": "PreTrainedTokenizerFast"}
         | {theirs_by_role[role]: token for role, token in special.items() if token},
     )
-    report = [f"{len(tensors)} tensors written for {architecture}", *(f"left out {head}" for head in left)]
-    (folder / REPORT).write_text("\n".join(report) + "\n", encoding="utf-8")
-    return report
 
 
 def _class_for(family: str, heads: tuple[str, ...], source: str) -> str:

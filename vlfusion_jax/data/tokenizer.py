@@ -78,6 +78,11 @@ def find_tokenizer(folder: Path) -> Tokenizer:
     )
 
 
+def empty_tokenizer() -> Tokenizer:
+    """The tokenizer of a model that reads no text: it knows no words."""
+    return Tokenizer(models.WordLevel({}, UNK))
+
+
 def special_token(tokenizer: Tokenizer, role: str) -> str | None:
     """What the tokenizer calls its token for `role` of `ROLES`; None where it has none."""
     return next((token for token in ROLES[role] if tokenizer.token_to_id(token) is not None), None)

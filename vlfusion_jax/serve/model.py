@@ -12,14 +12,13 @@ from vlfusion_jax.convert.hugging_face import nested
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.core.precision import COMPUTE_DTYPES
-from vlfusion_jax.data import images
-from vlfusion_jax.data.examples import canvas_of
 from vlfusion_jax.data.vocabulary import Vocabulary
 from vlfusion_jax.models.families.table import model_spec
 from vlfusion_jax.models.fusion import FusionModel
 from vlfusion_jax.models.output import FusionOutput
-from vlfusion_jax.models.spec import TextInput
+from vlfusion_jax.models.spec import TARGET, WordHead
 from vlfusion_jax.serve.answers import Answer, best_answers
+from vlfusion_jax.serve.inputs import encode_pictures, encode_regions, encode_texts
 from vlfusion_jax.train.converted import heads_of, read_parameters
 
 
@@ -59,38 +58,56 @@ class Model:
           UserError: a head that it does not have.
         """
         if heads is None:
-            needs_positions = {names.MLM} if names.MLM_POSITIONS not in inputs else set()
-            heads = [head for head in self.heads if head not in needs_positions]
+            heads = [head for head in self.heads if not self._lacks(head, inputs)]
         for head in heads:
             if head not in self.heads:
                 raise UserError(f"this model has no head {head!r}; it has {', '.join(self.heads) or 'none'}.")
+            if missing := self._lacks(head, inputs):
+                raise UserError(f"head {head!r} reads {missing!r}, which is not among the inputs.")
         return self._apply(self.params, dict(inputs), tuple(heads), capture)
 
+    def _lacks(self, head: str, inputs: Mapping[str, np.ndarray]) -> str:
+        """Name of an input that a head reads and that is not there; '' = none."""
+        spec = self.module.spec.head(head)
+        if not isinstance(spec, WordHead):
+            return ""
+        read = [] if spec.everywhere else [names.MLM_POSITIONS]
+        read += [names.TARGET] if spec.stream == TARGET else []
+        return next((name for name in read if name not in inputs), "")
+
     def encode(
-        self, pictures: Sequence[str | Path | np.ndarray], texts: Sequence[str], length: int = 0
+        self,
+        pictures: Sequence[str | Path | np.ndarray] = (),
+        texts: Sequence[str] = (),
+        length: int = 0,
+        regions: np.ndarray | None = None,
+        boxes: np.ndarray | None = None,
     ) -> dict[str, np.ndarray]:
-        """Inputs of pictures and texts, one text or several for each picture, in order.
+        """Inputs of pictures and texts, one text or several for each picture, in order; of what the model reads alone.
 
         Args:
           pictures: paths of image files, or [height, width, 3] uint8 RGB.
           texts: their number is a multiple of that of the pictures.
           length: padded tokens; 0 = `data.question_length`.
+          regions: [images, regions, features], a detector's vectors, for a model that reads them in place of pictures.
+          boxes: [images, regions, 4], their left, top, right and bottom in [0, 1].
 
         Raises:
-          UserError: a file that cannot be read, an array of another shape or type, or numbers that do not divide.
+          UserError: a file that cannot be read, an array of another shape or type, numbers that do not divide, or what
+            the model does not read.
         """
-        if not pictures or not texts or len(texts) % len(pictures):
-            raise UserError(f"{len(texts)} texts do not divide among {len(pictures)} pictures.")
-        canvas = canvas_of(self.config.data)
-        placed = [images.place(images.read_image(picture), canvas) for picture in pictures]
-        encoded = [self.vocabulary.encode(text, length or self.config.data.question_length) for text in texts]
-        stream = next(each.stream for each in self.module.spec.inputs if isinstance(each, TextInput))
-        return {
-            names.IMAGE: np.stack([pixels for pixels, _ in placed]),
-            names.IMAGE_MASK: np.stack([mask for _, mask in placed]),
-            stream: np.stack([ids for ids, _ in encoded]),
-            names.mask_of(stream): np.stack([mask for _, mask in encoded]),
-        }
+        spec = self.module.spec
+        read, rows = encode_texts(texts, spec, self.vocabulary, length or self.config.data.question_length)
+        if regions is None and boxes is None:
+            seen, count = encode_pictures(pictures, spec, self.config.data)
+        elif pictures:
+            raise UserError("give `pictures`, or `regions` and `boxes`, not both.")
+        else:
+            seen, count = encode_regions(regions, boxes, spec)
+        if rows and count and rows % count:
+            what = "pictures" if pictures else "images with regions"
+            raise UserError(f"{rows} texts do not divide among {count} {what}.")
+        return seen | read
 
     def answer(self, picture: str | Path | np.ndarray, question: str, top: int = 5) -> list[Answer]:
         """The `top` most probable answers, best first.

@@ -6,16 +6,21 @@ from typing import Any
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from vlfusion_jax.config.dump import load_plain
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
+from vlfusion_jax.core.tree import flatten
 from vlfusion_jax.data import images
 from vlfusion_jax.data.examples import canvas_of
 from vlfusion_jax.data.records import Source
 from vlfusion_jax.data.vocabulary import Vocabulary
+from vlfusion_jax.models.families.table import model_spec
 from vlfusion_jax.serve.answers import Answer, best_answers
+from vlfusion_jax.serve.inputs import check_pictures, text_input
 from vlfusion_jax.train.checkpoint import load_meta, load_params
+from vlfusion_jax.train.converted import heads_of
 from vlfusion_jax.train.report import Answered
 from vlfusion_jax.train.setup import Run, build
 
@@ -32,8 +37,7 @@ class Predictor:
     """
 
     def __init__(self, run: Run, params: Any):
-        if not run.config.tasks.vqa.weight:
-            raise UserError(f"run {run.config.name!r} cannot answer questions: its tasks.vqa.weight is 0.")
+        _check_answers(run.config, run.vocabulary)
         self._run, self._params = run, params
 
     @classmethod
@@ -41,14 +45,18 @@ class Predictor:
         """From the newest checkpoint of a work directory, or from the folder of one checkpoint, on one device.
 
         Raises:
-          UserError: no readable checkpoint, or a run without the `vqa` task.
+          UserError: no readable checkpoint, or one that does not answer questions about pictures.
         """
         meta = load_meta(workdir)
         config = load_plain(meta["config"], str(workdir))
+        vocabulary = Vocabulary.from_dict(meta["vocabulary"])
+        _check_answers(config, vocabulary)
         with config.unlocked():
             config.sharding, config.train.micro_batches = "dp", 1
-        run = build(config, Vocabulary.from_dict(meta["vocabulary"]), jax.local_devices()[:1])
-        return cls(run, load_params(workdir, run.abstract_state.params))
+        run = build(config, vocabulary, jax.local_devices()[:1])
+        params = run.abstract_state.params
+        own = "|".join(heads_of(flatten(params)))
+        return cls(run, load_params(workdir, params, allow_new=(rf"^{names.HEAD}(?!({own})/)",)))
 
     def answer(self, image: str | Path | np.ndarray, question: str, top: int = 5) -> list[Answer]:
         """The `top` most probable answers, best first.
@@ -83,6 +91,16 @@ class Predictor:
         spare = -len(rows) % self._run.strategy.batch_parts
         array = np.stack([*rows, *[rows[-1]] * spare])
         return jax.make_array_from_callback(array.shape, self._run.batch_sharding, lambda index: array[index])
+
+
+def _check_answers(config: ConfigDict, vocabulary: Vocabulary) -> None:
+    """Raise UserError where a model does not answer questions about pictures."""
+    if not config.tasks.vqa.weight:
+        raise UserError(f"run {config.name!r} cannot answer questions: its tasks.vqa.weight is 0.")
+    spec = model_spec(config, vocabulary.size, len(vocabulary.answers))
+    if text_input(spec) is None:
+        raise UserError(f"run {config.name!r} reads no questions: read its classes by vlfusion_jax.load(…).")
+    check_pictures(spec)
 
 
 def answer_some(predictor: Predictor, source: Source, count: int) -> list[Answered]:

@@ -187,6 +187,6 @@ def _check_fit(spec: ModelSpec, given: Given) -> None:
             raise UserError(
                 f"data.image_size {each.size} does not divide by model.{key} {each.patch}; change one of them{other}."
             )
-    # Where vectors are pooled of both, text and image may meet without any.
-    if len(spec.pools) < 2 and not any(getattr(step, "layers", 0) for step in spec.steps):
+    # Where vectors are pooled of both, text and image may meet without any; a convolutional tower alone has no steps.
+    if spec.steps and len(spec.pools) < 2 and not any(getattr(step, "layers", 0) for step in spec.steps):
         raise UserError("the model has no layers: set model.layers, or model.cross_layers, above 0.")
