@@ -56,6 +56,12 @@ def _our_value(our_name: str, their_name: str, value: Any) -> Any:
     return float(value) if is_rate else value
 
 
+def pooler_of(keys: set[str], read: Any, architecture: str) -> dict[str, Any]:
+    """Whether a tower has a pooler: it may be saved without, and as a part of a class with a head it has none."""
+    del read, architecture
+    return {"pooler": "pooler.dense.weight" in keys}
+
+
 def require(config: dict[str, Any], required: dict[str, Any], where: str) -> None:
     """Raise UserError unless `config` has the values of `required`, or does not mention them."""
     for name, value in required.items():

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from vlfusion_jax.convert.fields import Fields
+from vlfusion_jax.convert.fields import Fields, pooler_of
 from vlfusion_jax.convert.name_map import (
     OLD_BUFFERS,
     Entry,
@@ -36,7 +36,10 @@ UNREAD = {r"\.pooler\.": "a pooler, which no head of this class reads", r"\.seq_
 
 def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
     """Our hyperparameters from their `config.json`."""
-    return FIELDS.ours(config) | {"pooler": config["architectures"][0] == "BertModel"}
+    return FIELDS.ours(config)
+
+
+of_tensors = pooler_of
 
 
 def given(config: dict[str, Any], answers: int) -> Given:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from vlfusion_jax.convert.families import bert
+from vlfusion_jax.convert.fields import pooler_of
 from vlfusion_jax.convert.name_map import OLD_BUFFERS, Entry, NameMap, linear, norm
 from vlfusion_jax.core import names
 from vlfusion_jax.models.families.given import Given
@@ -10,20 +11,22 @@ from vlfusion_jax.models.families.given import Given
 MODEL_TYPE = "roberta"
 HEADS = {"RobertaModel": (), "RobertaForMaskedLM": (names.MLM,)}
 REQUIRED = bert.REQUIRED
+# What a configuration means that does not say so: trained checkpoints have other numbers, and say so.
+_DEFAULTS = {"norm_epsilon": 1e-12, "text_positions": 512, "token_types": 2}
 
 
 def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
     """Our hyperparameters from their `config.json`."""
-    return bert.FIELDS.ours(config) | {
-        "pooler": config["architectures"][0] == "RobertaModel",
-        "position_offset": config.get("pad_token_id", 1) + 1,
-    }
+    return _DEFAULTS | bert.FIELDS.ours(config) | {"position_offset": config.get("pad_token_id", 1) + 1}
+
+
+of_tensors = pooler_of
 
 
 def given(config: dict[str, Any], answers: int) -> Given:
     """Sizes that their `config.json` decides."""
     offset = config.get("pad_token_id", 1) + 1
-    length = config.get("max_position_embeddings", 512) - offset
+    length = config.get("max_position_embeddings", _DEFAULTS["text_positions"]) - offset
     return Given(config.get("vocab_size", 50265), answers, length, (0, 0))
 
 

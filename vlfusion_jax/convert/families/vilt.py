@@ -48,6 +48,8 @@ FIELDS = Fields(
     modalities="modality_type_vocab_size",
 )
 REQUIRED = {"qkv_bias": True, "num_channels": 3}
+# What a configuration means that does not say so.
+_DEFAULTS = {"dropout": 0.0, "attention_dropout": 0.0}
 _WORDS, _PREDICTED = "embeddings.text_embeddings.word_embeddings.weight", "mlm_score.decoder.weight"
 
 
@@ -56,7 +58,7 @@ def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
     size, patch = config.get("image_size", 384), config.get("patch_size", 32)
     kept = config.get("max_image_length", -1)
     kept = _most_patches(size, patch) if kept < 0 else kept
-    return FIELDS.ours(config) | {"grid": (size // patch,) * 2, "max_image_tokens": kept}
+    return _DEFAULTS | FIELDS.ours(config) | {"grid": (size // patch,) * 2, "max_image_tokens": kept}
 
 
 def of_tensors(keys: set[str], read: Read, architecture: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from vlfusion_jax.convert.fields import Fields
+from vlfusion_jax.convert.fields import Fields, pooler_of
 from vlfusion_jax.convert.name_map import (
     OLD_BUFFERS,
     VIT_LAYER,
@@ -33,7 +33,10 @@ REQUIRED = {"qkv_bias": True, "num_channels": 3, "pooler_act": "tanh"}
 
 def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
     """Our hyperparameters from their `config.json`."""
-    return FIELDS.ours(config) | {"pooler": config["architectures"][0] == "ViTModel"}
+    return FIELDS.ours(config)
+
+
+of_tensors = pooler_of
 
 
 def given(config: dict[str, Any], answers: int) -> Given:
