@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vlfusion_jax.config.dump import dump_plain
 from vlfusion_jax.config.schema import default_config
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
@@ -96,6 +97,25 @@ def test_a_loaded_predictor_gives_the_models_probabilities(trained, tmp_path):
     assert [a.probability for a in answers] == sorted((a.probability for a in answers), reverse=True)
     assert dict(answers) == pytest.approx(expected(run, params, picture(0), "which colour"), rel=1e-4)
     assert predictor.answer(picture(0), "which colour", top=1) == answers[:1]
+
+
+def test_heads_that_are_left_over_are_not_read(source, tmp_path):
+    """A converted model may have heads that no task of its config trains."""
+    config = config_with(**{"tasks.itm.weight": 1.0, "data.caption_length": 8})
+    run = build(config, build_vocabulary([source], config.data))
+    state, said = run.init_state(), describe(run, 0.0)
+    said["config"] = dump_plain(config_with())
+    checkpoints = Checkpointer(tmp_path, config.checkpoint)
+    checkpoints.save(0, state, said)
+    checkpoints.close()
+    answers = Predictor.load(tmp_path).answer(picture(0), "which colour")
+    assert dict(answers) == pytest.approx(expected(run, state.params, picture(0), "which colour"), rel=1e-4)
+    said["config"] = dump_plain(config_with(**{"tasks.vqa.weight": 0.0, "tasks.itm.weight": 1.0}))
+    checkpoints = Checkpointer(tmp_path / "unable", config.checkpoint)
+    checkpoints.save(0, state, said)
+    checkpoints.close()
+    with pytest.raises(UserError, match=r"tasks\.vqa\.weight is 0"):
+        Predictor.load(tmp_path / "unable")
 
 
 def test_the_training_mesh_answers_alike(trained, source):
