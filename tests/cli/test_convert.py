@@ -1,6 +1,7 @@
 """From `transformers` and back by the command; what is wrong ends in one message and leaves no folder."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 import vlfusion_jax
 from tests.parity.conftest import randomise
 from vlfusion_jax.cli.main import main
+from vlfusion_jax.convert.source import open_checkpoint
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.data.tokenizer import train_tokenizer
 from vlfusion_jax.train.converted import read_parameters
@@ -179,11 +181,28 @@ def test_a_name_that_is_nowhere_and_a_folder_that_is_there(original, tmp_path, c
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     _, _, err = converted(capsys, "--from=hf", "someone/vilt", f"--out={tmp_path / 'ours'}")
     assert "no model of that name in" in err
-    snapshot = tmp_path / "hub" / "models--someone--vilt" / "snapshots" / "abc"
-    shutil.copytree(original, snapshot)
+    assert "hf download someone/vilt" in err
+    model = tmp_path / "hub" / "models--someone--vilt"
+    shutil.copytree(original, model / "snapshots" / "abc")
     assert converted(capsys, "--from=hf", "someone/vilt", f"--out={tmp_path / 'ours'}")[0] == 0
     _, _, err = converted(capsys, "--from=hf", "someone/vilt", f"--out={tmp_path / 'ours'}")
     assert "exists already" in err
+
+
+def test_of_several_snapshots_that_of_the_main_branch_is_read(original, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    model = tmp_path / "models--someone--vilt"
+    main, later, empty = (model / "snapshots" / name for name in ("main", "later", "empty"))
+    shutil.copytree(original, main)
+    shutil.copytree(original, later)
+    empty.mkdir()  # as a download of a tokenizer alone leaves it
+    for age, folder in enumerate((empty, later, main)):
+        os.utime(folder, (1000 - age, 1000 - age))
+    assert open_checkpoint("someone/vilt").folder == later
+    (model / "refs").mkdir()
+    for name, expected in (("main", main), ("later", later), ("empty", later)):
+        (model / "refs" / "main").write_text(f"{name}\n")
+        assert open_checkpoint("someone/vilt").folder == expected
 
 
 def test_a_pickle_of_tensors_and_shards_are_read(original, tmp_path, capsys):

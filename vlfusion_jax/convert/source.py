@@ -16,6 +16,7 @@ from vlfusion_jax.core.errors import UserError
 
 SAFETENSORS, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLES = ("pytorch_model.bin", "model.pt", "model.pth")
+_WEIGHTS = (SAFETENSORS, INDEX, *PICKLES)
 _PICKLE_ENDINGS = (".bin", ".pt", ".pth", ".ckpt")
 
 
@@ -61,24 +62,37 @@ def open_checkpoint(source: str) -> Checkpoint:
 
 
 def _cached(name: str) -> Path:
-    """Newest snapshot of a model in the Hugging Face cache (its layout: huggingface.co/docs/huggingface_hub)."""
+    """Snapshot of a model in the Hugging Face cache (its layout: huggingface.co/docs/huggingface_hub).
+
+    That of its main branch; where there is none with weights, the newest one that has some, or else the newest.
+    """
     home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
     cache = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
     model = cache / f"models--{name.replace('/', '--')}"
-    snapshots = sorted(model.glob("snapshots/*"), key=lambda path: path.stat().st_mtime)
+    main = model / "refs" / "main"
+    named = main.read_text(encoding="utf-8").strip() if main.is_file() else ""
+
+    def order(snapshot: Path) -> tuple[bool, bool, float]:
+        return _has_weights(snapshot), snapshot.name == named, snapshot.stat().st_mtime
+
+    snapshots = sorted((path for path in model.glob("snapshots/*") if path.is_dir()), key=order)
     if not snapshots:
         raise UserError(
             f"{name}: no such file or folder, and no model of that name in {cache}. Give the folder of a checkpoint, "
-            f"or fetch it first: huggingface-cli download {name}"
+            f"or fetch it first: hf download {name}"
         )
     return snapshots[-1]
 
 
+def _has_weights(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in _WEIGHTS)
+
+
 def _weights_file(folder: Path) -> Path:
-    for name in (SAFETENSORS, INDEX, *PICKLES):
+    for name in _WEIGHTS:
         if (folder / name).is_file():
             return folder / name
-    raise UserError(f"{folder} holds no weights; expected one of {', '.join((SAFETENSORS, INDEX, *PICKLES))}.")
+    raise UserError(f"{folder} holds no weights; expected one of {', '.join(_WEIGHTS)}.")
 
 
 def _config(folder: Path) -> dict[str, Any]:
