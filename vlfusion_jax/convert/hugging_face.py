@@ -1,7 +1,8 @@
 """Models from and to the format of Hugging Face's `transformers`."""
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
@@ -26,7 +27,7 @@ from vlfusion_jax.convert.families import (
 from vlfusion_jax.convert.fields import require
 from vlfusion_jax.convert.name_map import NameMap
 from vlfusion_jax.convert.source import Checkpoint
-from vlfusion_jax.convert.weights import Accounting, export_weights, import_weights
+from vlfusion_jax.convert.weights import Accounting, export_weights, import_weights, missing_keys
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.models.families.given import Given
@@ -48,6 +49,18 @@ CONVERTERS: dict[str, ModuleType] = {
     "resnet": resnet,
     "bridgetower": bridgetower,
 }
+
+
+@dataclass(frozen=True)
+class _View:
+    """A checkpoint as one of a class: its keys as that class has them, and what follows of it; see `Imported`."""
+
+    checkpoint: Checkpoint
+    architecture: str
+    model: ConfigDict
+    sizes: Given
+    answers: tuple[str, ...]
+    keys: NameMap
 
 
 @dataclass(frozen=True)
@@ -90,21 +103,16 @@ def import_model(checkpoint: Checkpoint, family: str = "", heads: tuple[str, ...
       UserError: another family, one that is not known, or keys that do not fit it.
     """
     found = _family_of(checkpoint, family)
-    converter, config = CONVERTERS[found], checkpoint.config
-    require(config, converter.REQUIRED, checkpoint.where)
-    architecture = _architecture(checkpoint, converter)
-    own_heads = converter.HEADS[architecture]
-    answers = _answers(config) if names.VQA in own_heads else ()
-    sizes = converter.given(config, max(1, len(answers)))
-    model = hyperparameters(
-        found, "base", **converter.hyperparameters(config), **_of_tensors(checkpoint, converter, architecture)
-    )
-    check_model(model)
-    spec = FAMILIES[found].spec(model, sizes)
+    converter = CONVERTERS[found]
+    require(checkpoint.config, converter.REQUIRED, checkpoint.where)
+    view = _view(checkpoint, found, _architecture(checkpoint, found))
+    check_model(view.model)
+    own_heads = converter.HEADS[view.architecture]
+    spec = FAMILIES[found].spec(view.model, view.sizes)
     wanted = own_heads if heads is None else heads
-    keys = converter.name_map(model, sizes, architecture)
-    params, account = read_params(checkpoint, keys, spec, own_heads, wanted)
-    return Imported(found, architecture, model, sizes, answers, wanted, spec, params, account)
+    keys = _with_other_heads(converter, view)
+    params, account = read_params(view.checkpoint, keys, spec, own_heads, wanted)
+    return Imported(found, view.architecture, view.model, view.sizes, view.answers, wanted, spec, params, account)
 
 
 def read_params(
@@ -183,20 +191,58 @@ def _family_of(checkpoint: Checkpoint, expected: str) -> str:
     return found
 
 
-def _architecture(checkpoint: Checkpoint, converter: ModuleType) -> str:
+def _architecture(checkpoint: Checkpoint, family: str) -> str:
+    """The class that `config.json` names, or where it names none, the one that most keys belong to."""
+    known = CONVERTERS[family].HEADS
     named = (checkpoint.config.get("architectures") or [""])[0]
-    if named not in converter.HEADS:
+    if named in known:
+        return named
+    if named:
         raise UserError(
             f"{checkpoint.where}: config.json names the class {named!r}; of this family these can be converted: "
-            f"{', '.join(converter.HEADS)}."
+            f"{', '.join(known)}."
         )
-    return named
+    views = (_view(checkpoint, family, each) for each in known)
+    fit = {
+        view.architecture: len(view.keys.entries) for view in views if not missing_keys(view.checkpoint.keys, view.keys)
+    }
+    best = [each for each, entries in fit.items() if entries == max(fit.values())]
+    if len(best) != 1:
+        raise UserError(
+            f"{checkpoint.where}: config.json names no class, and its keys fit {' and '.join(best) or 'none'}; name "
+            f"the one that it is under 'architectures': {', '.join(known)}."
+        )
+    return best[0]
 
 
-def _of_tensors(checkpoint: Checkpoint, converter: ModuleType, architecture: str) -> dict[str, Any]:
-    """Hyperparameters that `config.json` does not tell, of families that have such."""
-    decide = getattr(converter, "of_tensors", None)
-    return decide(set(checkpoint.keys), checkpoint.read, architecture) if decide else {}
+def _view(checkpoint: Checkpoint, family: str, architecture: str) -> _View:
+    converter, config = CONVERTERS[family], checkpoint.config | {"architectures": [architecture]}
+    if not converter.HEADS[architecture]:
+        checkpoint = _without_prefix(checkpoint, f"{converter.MODEL_TYPE}.")
+    changes = converter.hyperparameters(config)
+    if hasattr(converter, "of_tensors"):
+        changes |= converter.of_tensors(set(checkpoint.keys), checkpoint.read, architecture)
+    answers = _answers(config) if names.VQA in converter.HEADS[architecture] else ()
+    model, sizes = hyperparameters(family, "base", **changes), converter.given(config, max(1, len(answers)))
+    return _View(checkpoint, architecture, model, sizes, answers, converter.name_map(model, sizes, architecture))
+
+
+def _without_prefix(checkpoint: Checkpoint, prefix: str) -> Checkpoint:
+    """A class without heads under its own keys, where it was saved as a part of a class with heads."""
+    stored = {key.removeprefix(prefix): key for key in checkpoint.keys}
+    if len(stored) < len(checkpoint.keys):
+        return checkpoint
+    return replace(checkpoint, keys=tuple(stored), read=lambda key: checkpoint.read(stored[key]))
+
+
+def _with_other_heads(converter: ModuleType, view: _View) -> NameMap:
+    """The view's map, which ignores the heads of the family's other classes: some checkpoints were saved with all."""
+    own, ignored = {entry.theirs for entry in view.keys.entries}, {}
+    for other in converter.HEADS:
+        keys = converter.name_map(view.model, view.sizes, other)
+        of_heads = {entry.theirs for entry in keys.entries if entry.ours.startswith(names.HEAD)} | set(keys.copies)
+        ignored |= {f"^{re.escape(key)}$": f"a head of {other}" for key in of_heads - own}
+    return replace(view.keys, ignored=ignored | view.keys.ignored)
 
 
 def _answers(config: dict[str, Any]) -> tuple[str, ...]:

@@ -119,6 +119,12 @@ def export_weights(params: Mapping[str, np.ndarray], names: NameMap) -> dict[str
     return tensors
 
 
+def missing_keys(keys: Iterable[str], names: NameMap) -> list[str]:
+    """Keys of the map that `keys` lacks, with all their copies."""
+    groups = _groups(names.entries)
+    return sorted(set(groups) - set(_sources(groups, names.copies, set(keys))))
+
+
 def _groups(entries: Iterable[Entry]) -> dict[str, list[tuple[Entry, int | None]]]:
     """{their key: entries that read it, with our layer}."""
     groups: dict[str, list[tuple[Entry, int | None]]] = {}

@@ -122,8 +122,9 @@ def name_map(model: Any, sizes: Given, architecture: str) -> NameMap:
         *linear(f"{base}pooler.dense", "text_pooler/projection"),
         *_head(model, architecture, sizes),
     ]
-    copies = {"mlm_score.bias": "mlm_score.decoder.bias"}
-    if model.tied_words:
+    predicts = architecture == "ViltForMaskedLM"
+    copies = {"mlm_score.bias": "mlm_score.decoder.bias"} if predicts else {}
+    if predicts and model.tied_words:
         copies[_PREDICTED] = f"{base}{_WORDS}"
     return NameMap(tuple(entries), copies, OLD_BUFFERS)
 
