@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.data.source import open_source
-from vlfusion_jax.data.tokenizer import load_tokenizer, train_tokenizer
+from vlfusion_jax.data.tokenizer import find_tokenizer, load_tokenizer, train_tokenizer
 from vlfusion_jax.data.vocabulary import Vocabulary, build_vocabulary, check_same
 
 TEXTS = ["The cat sat on the mat.", "a dog's café, unbelievable!", "believable cats and doggedness", "mat mats matting"]
@@ -123,6 +123,38 @@ def test_unusable_tokenizers_are_refused(tmp_path):
     (tmp_path / "other.json").write_text(other)
     with pytest.raises(UserError, match=r"has no \[PAD\]"):
         load_tokenizer(str(tmp_path / "other.json"))
+
+
+def test_messages_say_what_named_the_file(tmp_path):
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(UserError) as found:
+        find_tokenizer(tmp_path)
+    assert str(found.value).startswith(f"'{tmp_path / 'tokenizer.json'}' is not a tokenizer.json of")
+    with pytest.raises(UserError, match=r"^--tokenizer 'none.json' is not a file: give .* vocab.txt\.$"):
+        load_tokenizer("none.json", key="--tokenizer")
+
+
+PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "\u2028", "\x85", "no", "No"]
+
+
+@pytest.mark.parametrize(
+    ("said", "tokens"), [(None, "No"), ({"do_lower_case": True}, "no"), ({"do_lower_case": False}, "No"), ({}, "No")]
+)
+def test_word_pieces_are_lines_and_their_config_says_whether_letters_become_small(tmp_path, said, tokens):
+    (tmp_path / "vocab.txt").write_text("\n".join(PIECES) + "\n", encoding="utf-8")
+    if said is not None:
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(said))
+    tokenizer = find_tokenizer(tmp_path)
+    assert [tokenizer.token_to_id(piece) for piece in PIECES] == list(range(len(PIECES)))
+    assert tokenizer.get_vocab_size() == len(PIECES)
+    assert tokenizer.encode("No").tokens == ["[CLS]", tokens, "[SEP]"]
+
+
+def test_a_damaged_tokenizer_config_is_named(tmp_path):
+    (tmp_path / "vocab.txt").write_text("\n".join(PIECES), encoding="utf-8")
+    (tmp_path / "tokenizer_config.json").write_text("[")
+    with pytest.raises(UserError, match=r"tokenizer_config.json is no JSON object"):
+        find_tokenizer(tmp_path)
 
 
 def test_answers_by_count_then_name(tmp_path, write_jsonl, jsonl_config, png):

@@ -85,7 +85,7 @@ def _tokenizer(imported: Imported, folder: Path, given: str) -> Tokenizer:
         if given:
             raise UserError(f"a {imported.family} reads no text: leave --tokenizer out.")
         return empty_tokenizer()
-    tokenizer = load_tokenizer(given) if given else find_tokenizer(folder)
+    tokenizer = load_tokenizer(given, key="--tokenizer") if given else find_tokenizer(folder)
     if tokenizer.get_vocab_size() > imported.sizes.vocab:
         raise UserError(
             f"the tokenizer has {tokenizer.get_vocab_size()} tokens, the model {imported.sizes.vocab}: they do not "

@@ -1,5 +1,6 @@
 """The tokenizer: WordPiece trained on the run's own text, or any loaded from the files a published model comes with."""
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ ROLES = {
     "mask": (MASK, "<mask>"),
 }
 TOKENIZER, WORD_PIECES = "tokenizer.json", "vocab.txt"
+_TOKENIZER_CONFIG = "tokenizer_config.json"
 _CONTINUES = "##"
 
 
@@ -43,22 +45,30 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     return _with_ends(tokenizer)
 
 
-def load_tokenizer(path: str) -> Tokenizer:
-    """Load a `tokenizer.json` or a BERT `vocab.txt`; UserError where it is missing, unreadable, or unknown in kind."""
-    file = Path(path).expanduser()
+def load_tokenizer(path: str, key: str = "data.tokenizer") -> Tokenizer:
+    """Load a `tokenizer.json` or a BERT `vocab.txt`.
+
+    Args:
+      path: of the file.
+      key: what named it, for messages; '' = it was found.
+
+    Raises:
+      UserError: it is missing, unreadable, or unknown in kind.
+    """
+    file, named = Path(path).expanduser(), f"{key} '{path}'".strip()
     if not file.is_file():
-        raise UserError(
-            f"data.tokenizer '{path}' is not a file: give the path of a tokenizer.json, or '' to train one."
-        )
+        other = ", or '' to train one" if key == "data.tokenizer" else ""
+        raise UserError(f"{named} is not a file: give the path of a tokenizer.json or vocab.txt{other}.")
+    kind = "vocab.txt of BERT" if file.suffix == ".txt" else "tokenizer.json of the tokenizers library"
     try:
         tokenizer = _from_word_pieces(file) if file.suffix == ".txt" else Tokenizer.from_file(str(file))
+    except UserError:
+        raise
     except Exception as error:  # tokenizers raises bare Exception
-        raise UserError(
-            f"data.tokenizer '{path}' is not a tokenizer.json of the tokenizers library: {error}"
-        ) from error
+        raise UserError(f"{named} is not a {kind}: {error}") from error
     missing = [ROLES[role][0] for role in ("pad", "end") if special_token(tokenizer, role) is None]
     if missing:
-        raise UserError(f"data.tokenizer '{path}' has no {', '.join(missing)}, nor a token known to stand for it.")
+        raise UserError(f"{named} has no {', '.join(missing)}, nor a token known to stand for it.")
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return _with_ends(tokenizer)
@@ -72,7 +82,7 @@ def find_tokenizer(folder: Path) -> Tokenizer:
     """
     for name in (TOKENIZER, WORD_PIECES):
         if (folder / name).is_file():
-            return load_tokenizer(str(folder / name))
+            return load_tokenizer(str(folder / name), key="")
     raise UserError(
         f"{folder} holds no {TOKENIZER} and no {WORD_PIECES}: give the model's tokenizer with --tokenizer=FILE."
     )
@@ -89,13 +99,26 @@ def special_token(tokenizer: Tokenizer, role: str) -> str | None:
 
 
 def _from_word_pieces(file: Path) -> Tokenizer:
-    pieces = file.read_text(encoding="utf-8").splitlines()
-    # A cased vocabulary has capital letters; an uncased one only in its special tokens.
-    lowercase = not any(piece[:1].isalpha() and piece != piece.lower() for piece in pieces)
+    # Not splitlines(): a piece may be a character that Unicode counts among the ends of lines.
+    pieces = file.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    lowercase = _says_lowercase(file.with_name(_TOKENIZER_CONFIG))
+    if lowercase is None:
+        # A cased vocabulary has capital letters; an uncased one only in its special tokens.
+        lowercase = not any(piece[:1].isalpha() and piece != piece.lower() for piece in pieces)
     vocab = {piece: number for number, piece in enumerate(pieces)}
     tokenizer = _with_bert_rules(models.WordPiece(vocab=vocab, unk_token=UNK), lowercase)
     tokenizer.add_special_tokens([token for token in SPECIAL_TOKENS if token in vocab])
     return tokenizer
+
+
+def _says_lowercase(file: Path) -> bool | None:
+    """What a `tokenizer_config.json` says about letters; None where it says nothing or is not there."""
+    if not file.is_file():
+        return None
+    try:
+        return json.loads(file.read_text(encoding="utf-8")).get("do_lower_case")
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"{file} is no JSON object ({error}); fetch it again.") from error
 
 
 def _with_bert_rules(model: models.Model, lowercase: bool = True) -> Tokenizer:
