@@ -103,3 +103,23 @@ def test_a_tower_without_a_pooler(save, name):
 def test_hyperparameters_that_make_no_sense(save):
     with pytest.raises(UserError, match=r"model\.heads"):
         import_model(save("BertModel", {"num_attention_heads": 3}))
+
+
+def test_bridgetower_with_the_heads_of_two_classes(tmp_path):
+    """As `BridgeTower/bridgetower-base-itm-mlm` is stored."""
+    sides = {"hidden_size": 64, "num_hidden_layers": 2}
+    text = sides | {"num_attention_heads": 2, "intermediate_size": 8, "vocab_size": 30}
+    config = transformers.BridgeTowerConfig(
+        **sides, num_attention_heads=2, intermediate_size=8,
+        text_config=text, vision_config=sides | {"image_size": 16, "patch_size": 8},
+    )  # fmt: skip
+    words, match = transformers.BridgeTowerForMaskedLM, transformers.BridgeTowerForImageAndTextRetrieval
+    words(config).save_pretrained(tmp_path)
+    more = {key: x for key, x in load_file(tmp_path / "model.safetensors").items() if key.startswith("mlm_score.")}
+    match(config).save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors") | more
+    save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    imported = import_model(open_checkpoint(str(tmp_path)))
+    assert imported.heads == ("itm",)
+    heads = {key for key, why in imported.account.ignored.items() if why == f"a head of {words.__name__}"}
+    assert heads == set(more)

@@ -106,7 +106,6 @@ def import_model(checkpoint: Checkpoint, family: str = "", heads: tuple[str, ...
     converter = CONVERTERS[found]
     require(checkpoint.config, converter.REQUIRED, checkpoint.where)
     view = _view(checkpoint, found, _architecture(checkpoint, found))
-    check_model(view.model)
     own_heads = converter.HEADS[view.architecture]
     spec = FAMILIES[found].spec(view.model, view.sizes)
     wanted = own_heads if heads is None else heads
@@ -224,6 +223,7 @@ def _view(checkpoint: Checkpoint, family: str, architecture: str) -> _View:
         changes |= converter.of_tensors(set(checkpoint.keys), checkpoint.read, architecture)
     answers = _answers(config) if names.VQA in converter.HEADS[architecture] else ()
     model, sizes = hyperparameters(family, "base", **changes), converter.given(config, max(1, len(answers)))
+    check_model(model)
     return _View(checkpoint, architecture, model, sizes, answers, converter.name_map(model, sizes, architecture))
 
 
