@@ -1,5 +1,6 @@
 """Models of several kinds through the command, read in Python, called once, and written back."""
 
+import json
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import transformers
+from PIL import Image
 from safetensors.numpy import load_file
 
 import vlfusion_jax
@@ -16,6 +18,7 @@ from vlfusion_jax.cli.main import main
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.data.tokenizer import train_tokenizer
+from vlfusion_jax.serve.predictor import Predictor
 
 TEXTS = ["what color is it", "is it red"]
 PICTURE = np.random.default_rng(0).integers(256, size=(20, 30, 3), dtype=np.uint8)
@@ -133,7 +136,6 @@ def test_a_captioner_without_text_gives_its_image(folders):
     ("name", "message"),
     [
         ("lxmert", "reads the regions of a detector"),
-        ("vit", "reads no questions"),
         ("blip", "cannot answer questions: its tasks.vqa.weight is 0"),
         ("bert", "cannot answer questions: its tasks.vqa.weight is 0"),
     ],
@@ -151,3 +153,30 @@ def test_a_tokenizer_for_a_model_without_text_is_refused(folders, tmp_path, caps
     words = ["--from=hf", str(theirs), f"--out={tmp_path / 'ours'}", "--tokenizer=any.json"]
     assert main(["convert", *words]) == 2
     assert "a vit reads no text: leave --tokenizer out" in capsys.readouterr().err
+
+
+def fine_tune(converted: Path, own: Path, run: Path) -> int:
+    """Exit code of two steps on pictures with questions."""
+    (own / "images").mkdir(parents=True)
+    lines = []
+    for i, colour in enumerate(["red", "blue"] * 4):
+        Image.new("RGB", (24, 16), colour).save(own / "images" / f"{i}.png")
+        lines.append(json.dumps({"image": f"{i}.png", "question": "what color is it", "answer": colour}))
+    for split in ("train", "test"):
+        (own / f"{split}.jsonl").write_text("\n".join(lines))
+    settings = {
+        "data.path": own, "train.steps": 2, "train.batch_size": 8, "train.micro_batches": 1, "optim.warmup_steps": 1,
+        "eval.batch_size": 8, "train.eval_every": 0,
+    }  # fmt: skip
+    changes = [f"--config.{key}={value}" for key, value in settings.items()]
+    return main(["train", f"--config=configs/finetune.py:{converted}", f"--workdir={run}", *changes])
+
+
+def test_an_image_tower_is_fine_tuned_and_regions_are_asked_for(folders, tmp_path, capsys):
+    assert fine_tune(folders("vit")[1], tmp_path / "own", tmp_path / "run") == 0
+    asked = PICTURE, "what color is it"
+    answers, same = vlfusion_jax.load(tmp_path / "run").answer(*asked), Predictor.load(tmp_path / "run").answer(*asked)
+    assert {answer.text for answer in answers} == {"blue", "red"}
+    assert dict(same) == pytest.approx(dict(answers), abs=1e-6)
+    assert fine_tune(folders("lxmert")[1], tmp_path / "more", tmp_path / "none") == 2
+    assert "the model reads regions of a detector, but the batch has images alone" in capsys.readouterr().err

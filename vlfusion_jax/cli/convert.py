@@ -24,8 +24,9 @@ from vlfusion_jax.convert.original import import_original
 from vlfusion_jax.convert.source import SAFETENSORS, open_checkpoint
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
-from vlfusion_jax.data.tokenizer import TOKENIZER, empty_tokenizer, find_tokenizer, load_tokenizer, special_token
+from vlfusion_jax.data.tokenizer import TOKENIZER, find_tokenizer, load_tokenizer, special_token, wordless_tokenizer
 from vlfusion_jax.data.vocabulary import Vocabulary
+from vlfusion_jax.models.families.table import model_spec
 from vlfusion_jax.serve.inputs import text_input
 from vlfusion_jax.train.converted import REPORT, heads_of, read_parameters, sizes_of, write_converted
 
@@ -74,17 +75,17 @@ def _from_hf(source: str, folder: Path, values: flags.FlagValues) -> list[str]:
     tokenizer = _tokenizer(imported, checkpoint.folder, values.tokenizer)
     vocabulary = Vocabulary(tokenizer.to_str(), imported.answers, (), rows=imported.sizes.vocab)
     write_converted(folder, imported, vocabulary, Path(values.out).name)
-    if tokenizer.get_vocab_size():
+    if text_input(imported.spec) is not None:
         tokenizer.save(str(folder / TOKENIZER))
     return imported.account.lines()
 
 
 def _tokenizer(imported: Imported, folder: Path, given: str) -> Tokenizer:
-    """The model's tokenizer: the file `given`, or else what lies in its folder; one of no words where it reads none."""
+    """The model's tokenizer: the file `given`, else what its folder has; one without words where it reads no text."""
     if text_input(imported.spec) is None:
         if given:
             raise UserError(f"a {imported.family} reads no text: leave --tokenizer out.")
-        return empty_tokenizer()
+        return wordless_tokenizer()
     tokenizer = load_tokenizer(given, key="--tokenizer") if given else find_tokenizer(folder)
     if tokenizer.get_vocab_size() > imported.sizes.vocab:
         raise UserError(
@@ -106,7 +107,7 @@ def _to_hf(source: str, folder: Path, architecture: str) -> list[str]:
     tensors, theirs = export_model(family, config.model, sizes, architecture, params, answers)
     save_file(tensors, folder / SAFETENSORS, metadata={"format": "pt"})
     _write_json(folder / "config.json", theirs)
-    if vocabulary.tokenizer.get_vocab_size():
+    if text_input(model_spec(config, vocabulary.size, len(vocabulary.answers))) is not None:
         _write_tokenizer(folder, vocabulary)
     report = [f"{len(tensors)} tensors written for {architecture}", *(f"left out {head}" for head in left)]
     (folder / REPORT).write_text("\n".join(report) + "\n", encoding="utf-8")

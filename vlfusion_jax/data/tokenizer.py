@@ -88,9 +88,12 @@ def find_tokenizer(folder: Path) -> Tokenizer:
     )
 
 
-def empty_tokenizer() -> Tokenizer:
-    """The tokenizer of a model that reads no text: it knows no words."""
-    return Tokenizer(models.WordLevel({}, UNK))
+def wordless_tokenizer() -> Tokenizer:
+    """The tokenizer of a model that reads no text: it knows the special tokens alone, for batches that have texts."""
+    vocab = {token: number for number, token in enumerate(SPECIAL_TOKENS)}
+    tokenizer = _with_bert_rules(models.WordPiece(vocab=vocab, unk_token=UNK))
+    tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
+    return _with_ends(tokenizer)
 
 
 def special_token(tokenizer: Tokenizer, role: str) -> str | None:

@@ -18,7 +18,7 @@ from vlfusion_jax.models.fusion import FusionModel
 from vlfusion_jax.models.output import FusionOutput
 from vlfusion_jax.models.spec import TARGET, WordHead
 from vlfusion_jax.serve.answers import Answer, best_answers
-from vlfusion_jax.serve.inputs import encode_pictures, encode_regions, encode_texts
+from vlfusion_jax.serve.inputs import encode_pictures, encode_regions, encode_texts, text_input
 from vlfusion_jax.train.converted import heads_of, read_parameters
 
 
@@ -110,12 +110,13 @@ class Model:
         return seen | read
 
     def answer(self, picture: str | Path | np.ndarray, question: str, top: int = 5) -> list[Answer]:
-        """The `top` most probable answers, best first.
+        """The `top` most probable answers, best first; a model that reads no text gives its classes, whatever is asked.
 
         Raises:
           UserError: the model has no answers, or the picture cannot be read.
         """
-        logits = self(self.encode([picture], [question]), (names.VQA,)).logits[names.VQA]
+        texts = [] if text_input(self.module.spec) is None else [question]
+        logits = self(self.encode([picture], texts), (names.VQA,)).logits[names.VQA]
         return best_answers(np.asarray(logits), self.vocabulary.answers, self.config.tasks.vqa.loss, top)[0]
 
 

@@ -32,7 +32,8 @@ def converted_config(imported: Imported, name: str) -> ConfigDict:
     config.name = name
     config.model = imported.model
     config.data.source = "jsonl"
-    config.data.image_size = imported.sizes.image_size
+    if all(imported.sizes.image_size):  # else it reads no pictures
+        config.data.image_size = imported.sizes.image_size
     config.data.resize = _RESIZE.get(imported.family, "stretch")
     if config.data.resize == "shorter":
         config.data.side_multiple = imported.model.patch_size
