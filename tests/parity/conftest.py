@@ -50,6 +50,11 @@ class Pair(NamedTuple):
         return import_weights(found, found.__getitem__, keys, shapes, "the gradient")[0]
 
 
+def seeds(first: int, *more: int) -> list:
+    """Seeds to draw configurations from: the first in every run, the others in runs of slow tests."""
+    return [first, *(pytest.param(seed, marks=pytest.mark.slow) for seed in more)]
+
+
 def randomise(model: torch.nn.Module, seed: int) -> None:
     """Every weight a random number: biases and norms too, which a fresh model has at 0 and 1."""
     generator = torch.Generator().manual_seed(seed)

@@ -6,7 +6,7 @@ import torch
 import transformers
 from safetensors.numpy import load_file, save_file
 
-from tests.parity.conftest import TINY, Pair, close
+from tests.parity.conftest import TINY, Pair, close, seeds
 from tests.parity.pixels import draw_images, pixels_of
 from vlfusion_jax.convert.hugging_face import export_model, import_model
 from vlfusion_jax.convert.source import open_checkpoint
@@ -99,7 +99,7 @@ def check(pair: Pair, inputs: dict[str, np.ndarray], bound: float) -> None:
         close(output.pooled, theirs.pooler_output, bound, what="pooled")
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", seeds(0, 1, 2, 3, 4))
 def test_every_token_and_attention_map(convert, seed):
     config = draw(seed)
     pair = convert(transformers.BridgeTowerModel, config, seed)
@@ -122,7 +122,7 @@ def test_words_are_tied_where_the_configuration_says_so(convert):
         assert ("head_mlm/words/table" in pairs[tied].ours.params) != tied
 
 
-@pytest.mark.parametrize("seed", [21, 23])
+@pytest.mark.parametrize("seed", seeds(21, 23))
 def test_contrastive(convert, seed):
     # Theirs compares only where all widths are one, and one map serves all layers.
     config = draw(seed, 64, 64, contrastive_hidden_size=11, logit_scale_init_value=1.5)

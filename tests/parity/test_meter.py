@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.parity.conftest import TINY, close
+from tests.parity.conftest import TINY, close, seeds
 from tests.parity.originals import CrossLayer, Embeddings, Layer, WordHead, assert_round_trip, convert, named
 from tests.parity.pixels import draw_images, pixels_of
 from tests.parity.regions import draw_text
@@ -142,7 +142,7 @@ def theirs_of(inputs: dict[str, np.ndarray]):
     return ids, mask, pixels_of(inputs)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", seeds(0, 1, 2, 3))
 def test_every_token_attention_map_and_head_of_pretraining(tmp_path, seed):
     pair, inputs = make(seed, tmp_path, "pretraining")
     output, (text, image, fused, pooled) = pair.run(inputs), pair.theirs(*theirs_of(inputs))

@@ -9,7 +9,7 @@ import torch
 import transformers
 from safetensors.numpy import load_file, save_file
 
-from tests.parity.conftest import TINY, Pair, close
+from tests.parity.conftest import TINY, Pair, close, seeds
 from vlfusion_jax.convert.hugging_face import export_model, nested
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
@@ -47,7 +47,7 @@ def check_stages(pair: Pair, inputs: dict[str, np.ndarray], pixels: torch.Tensor
     close(output.pooled, theirs.pooler_output[:, :, 0, 0], bound, what="pooled")
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", seeds(0, 1, 2))
 def test_every_stage(convert, seed):
     check_stages(convert(transformers.ResNetModel, draw(seed), seed), *draw_inputs(seed), TINY)
 

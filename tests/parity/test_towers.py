@@ -9,7 +9,7 @@ import torch
 import transformers
 from safetensors.numpy import load_file, save_file
 
-from tests.parity.conftest import TINY, Pair, close, randomise
+from tests.parity.conftest import TINY, Pair, close, randomise, seeds
 from vlfusion_jax.convert.hugging_face import import_model
 from vlfusion_jax.convert.source import open_checkpoint
 from vlfusion_jax.core import names
@@ -88,7 +88,7 @@ def check(pair: Pair, inputs: dict[str, np.ndarray], bound: float = TINY) -> Non
     assert getattr(output, "text" if stream == "image" else "image") is None
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", seeds(0, 1, 2))
 @pytest.mark.parametrize(
     ("kind", "ending"),
     [

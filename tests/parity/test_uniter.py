@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.parity.conftest import TINY, close
+from tests.parity.conftest import TINY, close, seeds
 from tests.parity.originals import (
     EPSILON,
     Embeddings,
@@ -111,7 +111,7 @@ def make(seed: int, folder, heads: str, **more):
     return model, vocab, convert(Uniter(model, vocab, heads), seed, folder, "uniter", model, pickled=bool(seed % 2))
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", seeds(0, 1, 2, 3))
 def test_every_token_attention_map_and_head_of_pretraining(tmp_path, seed):
     model, vocab, pair = make(seed, tmp_path, "pretraining")
     inputs = draw_inputs(model, vocab, seed)
@@ -139,7 +139,7 @@ def test_every_token_attention_map_and_head_of_pretraining(tmp_path, seed):
     assert_round_trip(pair)
 
 
-@pytest.mark.parametrize("seed", [10, 11])
+@pytest.mark.parametrize("seed", seeds(10, 11))
 def test_answers(tmp_path, seed):
     model, vocab, pair = make(seed, tmp_path, "answers")
     inputs = draw_inputs(model, vocab, seed)
@@ -148,7 +148,7 @@ def test_answers(tmp_path, seed):
     assert_round_trip(pair)
 
 
-@pytest.mark.parametrize("seed", [20, 21])
+@pytest.mark.parametrize("seed", seeds(20, 21))
 def test_pairs_of_images(tmp_path, seed):
     model, vocab, pair = make(seed, tmp_path, "pairs", token_types=3)
     inputs = draw_inputs(model, vocab, seed, images=2)

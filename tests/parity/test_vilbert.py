@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.parity.conftest import TINY, Pair, close
+from tests.parity.conftest import TINY, Pair, close, seeds
 from tests.parity.originals import (
     ACTIVATIONS,
     EPSILON,
@@ -172,7 +172,7 @@ def make(seed: int, folder, answers: tuple[int, ...]) -> tuple[dict, int, Pair]:
     return model, vocab, pair
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", seeds(0, 1, 2, 3, 4))
 def test_every_token_attention_map_and_head_of_pretraining(tmp_path, seed):
     model, vocab, pair = make(seed, tmp_path, answers=())
     inputs = draw_inputs(model, vocab, seed)
@@ -207,7 +207,7 @@ def test_every_token_attention_map_and_head_of_pretraining(tmp_path, seed):
     assert_round_trip(pair)
 
 
-@pytest.mark.parametrize("seed", [10, 11])
+@pytest.mark.parametrize("seed", seeds(10, 11))
 def test_heads_of_answers_pairs_and_retrieval(tmp_path, seed):
     model, vocab, pair = make(seed, tmp_path, ANSWERS)
     inputs = draw_inputs(model, vocab, seed, images=2)

@@ -8,7 +8,7 @@ import torch
 import transformers
 from safetensors.numpy import load_file, save_file
 
-from tests.parity.conftest import TINY, Pair, close, gradients_close
+from tests.parity.conftest import TINY, Pair, close, gradients_close, seeds
 from vlfusion_jax.convert.families import vilt
 from vlfusion_jax.convert.hugging_face import import_model
 from vlfusion_jax.convert.source import open_checkpoint
@@ -157,7 +157,7 @@ def check(pair: Pair, inputs: dict[str, np.ndarray], bound: float) -> None:
     close(output.pooled, theirs.pooler_output, bound, what="pooled")
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", seeds(0, 1, 2, 3))
 def test_every_token_and_attention_map(convert, seed):
     config = draw(seed)
     pair = convert(transformers.ViltModel, config, seed)
@@ -188,7 +188,7 @@ def test_how_many_patches_are_kept(settings, kept):
 
 
 @pytest.mark.parametrize("kind", list(KINDS)[1:])
-@pytest.mark.parametrize("seed", [10, 11])
+@pytest.mark.parametrize("seed", seeds(10, 11))
 def test_heads_and_losses(convert, kind, seed):
     config = draw(seed, **KINDS[kind])
     images = 2 if "num_images" in KINDS[kind] else 1

@@ -7,7 +7,7 @@ import pytest
 import torch
 import transformers
 
-from tests.parity.conftest import TINY, Pair, close, gradients_close
+from tests.parity.conftest import TINY, Pair, close, gradients_close, seeds
 from tests.parity.regions import draw_regions, draw_text
 from vlfusion_jax.core import names
 from vlfusion_jax.layers.norm import LayerNorm
@@ -89,7 +89,7 @@ def check_logits(output: FusionOutput, theirs, bound: float) -> None:
     close(output.logits[names.ITM][:, ::-1], theirs.seq_relationship_logits, bound, what="matching")
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", seeds(0, 1, 2, 3))
 def test_every_token_and_attention_map(convert, seed):
     config = draw(seed)
     check(convert(transformers.VisualBertModel, config, seed), draw_inputs(config, seed))
@@ -105,7 +105,7 @@ def test_regions_at_the_places_of_words(convert):
     assert np.abs(pair.run(inputs | {names.ALIGNMENT: listed}).pooled - pair.run(inputs).pooled).max() > 1e-3
 
 
-@pytest.mark.parametrize("seed", [10, 11])
+@pytest.mark.parametrize("seed", seeds(10, 11))
 def test_pretraining(convert, seed):
     config = draw(seed)
     pair = convert(transformers.VisualBertForPreTraining, config, seed)

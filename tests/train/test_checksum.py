@@ -39,3 +39,14 @@ def test_every_single_changed_byte_shows():
         changed.append(checksums([jnp.asarray(copy)]) != before)
     assert all(changed)
     assert checksums([jnp.asarray(array[::-1].copy())]) != before
+
+
+@pytest.mark.parametrize("limit", [1, 50, 100, 10**6])
+def test_is_the_same_in_parts_of_any_size(monkeypatch, limit):
+    rng = np.random.default_rng(0)
+    tree = {
+        name: jnp.asarray(rng.normal(size=size).astype(np.float32))
+        for name, size in zip("abcd", (3, 20, 5, 4), strict=True)
+    }
+    monkeypatch.setattr("vlfusion_jax.train.checksum._PART_BYTES", limit)
+    assert checksums(tree) == {name: reference(np.asarray(leaf)) for name, leaf in tree.items()}

@@ -5,6 +5,7 @@ sum of word · (2 · position + 1) modulo 2³². An odd factor is invertible, so
 integer addition does not care how the array was split.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -12,10 +13,10 @@ import jax.numpy as jnp
 
 from vlfusion_jax.core.tree import flatten
 
+_PART_BYTES = 256 << 20
 _WORDS = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}
 
 
-@jax.jit
 def _checksum(x: jax.Array) -> jax.Array:
     if x.dtype == jnp.bool_:
         x = x.astype(jnp.uint8)
@@ -26,12 +27,34 @@ def _checksum(x: jax.Array) -> jax.Array:
     return jnp.sum(words * (2 * position + 1), dtype=jnp.uint32)
 
 
+@jax.jit
+def _checksums(leaves: list[jax.Array]) -> list[jax.Array]:
+    return [_checksum(leaf) for leaf in leaves]
+
+
 def checksums(tree: Any) -> dict[str, int]:
     """Checksum of every leaf by its path name.
+
+    A program takes about as much memory as its leaves have bytes, so large trees are computed in parts; one part after
+    the other, for programs that run on several devices at the same time may wait for each other for ever.
 
     Args:
       tree: arrays of at most 32 bits per element, on the devices of one mesh.
     """
-    # One after the other: programs of several devices that run at the same time may wait for each other for ever, and
-    # all leaves in one program would take as much memory again as the tree.
-    return {name: int(_checksum(leaf)) for name, leaf in flatten(tree).items()}
+    sums: dict[str, int] = {}
+    for part in _parts(flatten(tree)):
+        values = jax.device_get(_checksums(list(part.values())))
+        sums |= {name: int(value) for name, value in zip(part, values, strict=True)}
+    return sums
+
+
+def _parts(leaves: dict[str, jax.Array]) -> Iterator[dict[str, jax.Array]]:
+    """The leaves in order, in parts of at most `_PART_BYTES` or of one leaf."""
+    part: dict[str, jax.Array] = {}
+    for name, leaf in leaves.items():
+        if part and sum(each.nbytes for each in part.values()) + leaf.nbytes > _PART_BYTES:
+            yield part
+            part = {}
+        part[name] = leaf
+    if part:
+        yield part
