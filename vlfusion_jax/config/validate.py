@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from vlfusion_jax.config.keys import flatten, nearest
 from vlfusion_jax.core import names
+from vlfusion_jax.core.arithmetic import longest_side
 from vlfusion_jax.core.errors import UserError
 
 _CHOICES = {
@@ -117,7 +118,7 @@ def _check_data(config: ConfigDict) -> None:
     if not data.tokenizer:
         rule = f"must be at least {_SMALLEST_VOCABULARY}, or set data.tokenizer"
         _require(data.vocab_size >= _SMALLEST_VOCABULARY, "data.vocab_size", data.vocab_size, rule)
-    longest = data.shorter_side * 1333 // 800 // data.side_multiple * data.side_multiple
+    longest = longest_side(data.shorter_side, data.side_multiple)
     if data.resize == "shorter" and min(data.image_size) < longest:
         raise UserError(
             f"data.image_size {data.image_size} does not hold every image of data.shorter_side {data.shorter_side}: "

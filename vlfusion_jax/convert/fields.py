@@ -10,6 +10,19 @@ _KNOWN_ACTIVATIONS = ("gelu", "gelu_tanh", "quick_gelu", "relu", "silu", "tanh")
 _THEIR_ACTIVATIONS = {"gelu_tanh": "gelu_pytorch_tanh"}
 
 
+# What configurations in BERT's manner call the parts of a Transformer.
+TRANSFORMER = {
+    "width": "hidden_size",
+    "layers": "num_hidden_layers",
+    "heads": "num_attention_heads",
+    "mlp_width": "intermediate_size",
+    "activation": "hidden_act",
+    "norm_epsilon": "layer_norm_eps",
+    "dropout": "hidden_dropout_prob",
+    "attention_dropout": "attention_probs_dropout_prob",
+}
+
+
 class Fields:
     """{our name: their name} of what both have, values alike.
 

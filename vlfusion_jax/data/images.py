@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image
 
+from vlfusion_jax.core.arithmetic import longest_side
 from vlfusion_jax.core.errors import UserError
 
 _SIDES = re.compile(r"(?<![a-z])(left|right|(counter|anti)?clockwise)", re.IGNORECASE)
@@ -90,11 +91,6 @@ class Canvas:
     resize: str = "fit"
     shorter_side: int = 0
     multiple: int = 1
-
-
-def longest_side(shorter_side: int) -> int:
-    """Most pixels of the longer side where the shorter has `shorter_side`: 639 for 384."""
-    return shorter_side * 1333 // 800
 
 
 def scale(image: np.ndarray, canvas: Canvas) -> np.ndarray:

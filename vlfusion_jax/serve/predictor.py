@@ -69,12 +69,14 @@ class Predictor:
         Raises:
           UserError: the file cannot be read or is no image, or the array has another shape or type.
         """
-        return self.answer_all([images.read_image(image)], [question], top)[0]
+        return self.answer_all([image], [question], top)[0]
 
-    def answer_all(self, pixels: Sequence[np.ndarray], questions: Sequence[str], top: int = 5) -> list[list[Answer]]:
+    def answer_all(
+        self, pictures: Sequence[str | Path | np.ndarray], questions: Sequence[str], top: int = 5
+    ) -> list[list[Answer]]:
         """`answer` for many images with one question each, in one batch."""
         config, vocabulary = self._run.config, self._run.vocabulary
-        fitted = [images.place(images.read_image(image), canvas_of(config.data)) for image in pixels]
+        fitted = [images.place(images.read_image(image), canvas_of(config.data)) for image in pictures]
         encoded = [vocabulary.encode(question, config.data.question_length) for question in questions]
         columns = {
             names.IMAGE: [image for image, _ in fitted],

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from vlfusion_jax.convert.fields import Fields
+from vlfusion_jax.convert.fields import TRANSFORMER, Fields
 from vlfusion_jax.convert.name_map import (
     CONV,
     OLD_BUFFERS,
@@ -21,6 +21,7 @@ from vlfusion_jax.convert.name_map import (
 )  # fmt: skip
 from vlfusion_jax.convert.weights import Read
 from vlfusion_jax.core import names
+from vlfusion_jax.core.arithmetic import longest_side
 from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.families.vilt import SIZES
 
@@ -34,14 +35,7 @@ HEADS = {
 }
 # Our hyperparameters and theirs.
 FIELDS = Fields(
-    width="hidden_size",
-    layers="num_hidden_layers",
-    heads="num_attention_heads",
-    mlp_width="intermediate_size",
-    activation="hidden_act",
-    norm_epsilon="layer_norm_eps",
-    dropout="hidden_dropout_prob",
-    attention_dropout="attention_probs_dropout_prob",
+    **TRANSFORMER,
     patch_size="patch_size",
     text_positions="max_position_embeddings",
     token_types="type_vocab_size",
@@ -70,20 +64,15 @@ def of_tensors(keys: set[str], read: Read, architecture: str) -> dict[str, Any]:
 
 def given(config: dict[str, Any], answers: int) -> Given:
     """Sizes that their `config.json` decides."""
-    longest = _longest_side(config.get("image_size", 384), config.get("patch_size", 32))
+    longest = longest_side(config.get("image_size", 384), config.get("patch_size", 32))
     return Given(
         config.get("vocab_size", 30522), answers, config.get("max_position_embeddings", 40), (longest, longest)
     )
 
 
-def _longest_side(size: int, patch: int) -> int:
-    """Pixels of an image whose shorter side is `size`, of 1333 to 800 at most, in whole patches (section 4.2)."""
-    return size * 1333 // 800 // patch * patch
-
-
 def _most_patches(size: int, patch: int) -> int:
     """How many to keep of an image where theirs keeps all: none of an image of that sizing is left out."""
-    return max((size // patch) * (_longest_side(size, patch) // patch), SIZES["base"]["max_image_tokens"])
+    return max((size // patch) * (longest_side(size, patch) // patch), SIZES["base"]["max_image_tokens"])
 
 
 def config_of(model: Any, sizes: Given, architecture: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from vlfusion_jax.convert.fields import Fields
+from vlfusion_jax.convert.fields import TRANSFORMER, Fields
 from vlfusion_jax.convert.name_map import (
     OLD_BUFFERS,
     TABLE,
@@ -25,14 +25,7 @@ HEADS = {
 }
 # Our hyperparameters and theirs.
 FIELDS = Fields(
-    width="hidden_size",
-    layers="num_hidden_layers",
-    heads="num_attention_heads",
-    mlp_width="intermediate_size",
-    activation="hidden_act",
-    norm_epsilon="layer_norm_eps",
-    dropout="hidden_dropout_prob",
-    attention_dropout="attention_probs_dropout_prob",
+    **TRANSFORMER,
     text_positions="max_position_embeddings",
     token_types="type_vocab_size",
     region_features="visual_embedding_dim",

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from vlfusion_jax.convert.fields import Fields, pooler_of
+from vlfusion_jax.convert.fields import TRANSFORMER, Fields, pooler_of
 from vlfusion_jax.convert.name_map import (
     OLD_BUFFERS,
     VIT_LAYER,
@@ -18,14 +18,7 @@ from vlfusion_jax.models.families.given import Given
 MODEL_TYPE = "vit"
 HEADS = {"ViTModel": (), "ViTForImageClassification": (names.VQA,)}
 FIELDS = Fields(
-    width="hidden_size",
-    layers="num_hidden_layers",
-    heads="num_attention_heads",
-    mlp_width="intermediate_size",
-    activation="hidden_act",
-    norm_epsilon="layer_norm_eps",
-    dropout="hidden_dropout_prob",
-    attention_dropout="attention_probs_dropout_prob",
+    **TRANSFORMER,
     patch_size="patch_size",
 )
 REQUIRED = {"qkv_bias": True, "num_channels": 3, "pooler_act": "tanh"}
