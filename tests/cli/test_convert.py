@@ -250,3 +250,9 @@ def test_a_converted_model_is_fine_tuned_on_own_questions(original, tmp_path, ca
     assert main(["predict", f"--workdir={run}", f"--image={own / 'images' / '1.png'}", question, "--json"]) == 0
     best = json.loads(capsys.readouterr().out.splitlines()[-1])[0]
     assert best["text"] == "blue"
+
+    exported = tmp_path / "exported"
+    assert converted(capsys, "--to=hf", run, f"--out={exported}")[0] == 0
+    again = transformers.ViltForQuestionAnswering.from_pretrained(exported)
+    assert sorted(again.config.id2label.values()) == ["blue", "red"]
+    assert isinstance(transformers.AutoModel.from_pretrained(exported), transformers.ViltModel)
