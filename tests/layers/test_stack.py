@@ -73,15 +73,33 @@ def test_scanned_equals_unrolled(results, layout):
     compare(unrolled, results(layout, True, "none", False))
 
 
-@pytest.mark.parametrize(("scan", "remat"), [(True, "full"), (True, "dots"), (False, "full")])
+@pytest.mark.parametrize(
+    ("scan", "remat"), [(True, "full"), (True, "dots"), (True, "dots_no_batch"), (False, "full"), (False, "dots")]
+)
 def test_recomputation_changes_nothing(results, scan, remat):
     compare(results("joint", scan, remat, False), results("joint", scan, "none", False))
 
 
 def test_recomputation_drops_the_same_values(results):
     dropped = results("joint", True, "none", True)
-    compare(results("joint", True, "full", True), dropped)
+    for remat in ("full", "dots", "dots_no_batch"):
+        compare(results("joint", True, remat, True), dropped)
     assert np.abs(dropped[0]["joint"] - results("joint", True, "none", False)[0]["joint"]).max() > 0.01
+
+
+def test_the_more_is_computed_again_the_less_is_kept():
+    x = {"joint": np.ones((2, 6, WIDTH), np.float32)}
+    masks = {"joint": np.ones((2, 6), np.int32)}
+
+    def kept(remat: str) -> int:
+        module = Stack(LAYOUTS["joint"], scan=True, remat=remat, train=True, capture=False)
+        rngs = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+        variables = module.init(rngs, x, masks)
+        _, backward = jax.vjp(lambda v: module.apply(v, x, masks, rngs={"dropout": jax.random.key(2)})[0], variables)
+        return sum(leaf.nbytes for leaf in jax.tree.leaves(backward))
+
+    kept_bytes = [kept(remat) for remat in ("full", "dots_no_batch", "dots", "none")]
+    assert kept_bytes == sorted(set(kept_bytes))
 
 
 @pytest.mark.parametrize("scan", [True, False])

@@ -15,6 +15,7 @@ from flax import linen as nn
 
 from vlfusion_jax.core import names
 from vlfusion_jax.layers.attention import Attention
+from vlfusion_jax.layers.dropout import Dropout
 from vlfusion_jax.layers.mlp import Mlp
 from vlfusion_jax.layers.norm import LayerNorm
 from vlfusion_jax.parallel.strategy import constrain
@@ -150,7 +151,7 @@ class FusionLayer(nn.Module):
                         mask = jnp.concatenate([masks[o] for o in others], axis=1)
                     attend = module(Attention, *self._attention(block, kind), name=name)
                     branch, attention[f"{s}_{kind}_{i}"] = attend(read, keys, mask)
-                branch = nn.Dropout(block.dropout, deterministic=not self.train)(branch)
+                branch = Dropout(block.dropout, self.train)(branch)
                 new[s] = x[s] + branch if block.norm == "pre" else norm(s, block)(x[s] + branch)
                 new[s] = constrain(new[s], names.BATCH, names.SEQUENCE, names.EMBED_ACTIVATION)
             x = new

@@ -9,10 +9,13 @@ from flax import linen as nn
 from vlfusion_jax.core import names
 from vlfusion_jax.layers.block import FusionLayer, Stage
 
+_policies = jax.checkpoint_policies
+_MASKS = _policies.save_only_these_names(names.DROPOUT)
 # What the backward pass finds in memory instead of computing it again.
 REMAT_POLICIES = {
+    "dots": _policies.save_from_both_policies(_policies.dots_saveable, _MASKS),
+    "dots_no_batch": _policies.save_from_both_policies(_policies.dots_with_no_batch_dims_saveable, _MASKS),
     "full": None,
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
 }
 
 
@@ -21,7 +24,8 @@ class Stack(nn.Module):
 
     Attributes:
       scan: stack the parameters and scan over them: one compiled layer whatever the depth.
-      remat: `none`, `full` (keep only the inputs of each layer) or `dots` (keep the products with parameters).
+      remat: what the backward pass computes again: `none`, what is no matrix product (`dots`), also the products within
+        attention (`dots_no_batch`), or all but the inputs of each layer (`full`).
     """
 
     stage: Stage

@@ -11,6 +11,7 @@ from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.core.partitioned import with_axes
 from vlfusion_jax.layers.convnet import GridTokens
+from vlfusion_jax.layers.dropout import Dropout
 from vlfusion_jax.layers.embeddings import ConvTokens, PatchTokens, Table, TextEmbedding
 from vlfusion_jax.layers.norm import LayerNorm
 from vlfusion_jax.layers.positions import GridPositions, StretchedPositions
@@ -34,7 +35,7 @@ class TextTokens(nn.Module):
             spec.padded_vocab, spec.width, spec.length, spec.types, spec.position_offset, spec.epsilon, spec.fixed_row,
             self.dtype,
         )  # fmt: skip
-        self.dropout = nn.Dropout(spec.dropout, deterministic=not self.train)
+        self.dropout = Dropout(spec.dropout, self.train)
 
     def __call__(self, inputs: Mapping[str, jax.Array], modality: jax.Array | None) -> Tokens:
         """Reads `text`, `text_mask` and, where given, `text_types`, or the same of `target`."""
@@ -91,7 +92,7 @@ class ImageTokens(nn.Module):
             x, mask = self._behind_class_token(x, mask)
         if spec.epsilon is not None:
             x = LayerNorm(spec.epsilon, self.dtype, name="norm")(x)
-        x = nn.Dropout(spec.dropout, deterministic=not self.train)(x)
+        x = Dropout(spec.dropout, self.train)(x)
         return with_modality(x, modality, spec.modality, inputs.get(names.IMAGE_MODALITY)), mask
 
     def _keep(self, x: jax.Array, mask: jax.Array) -> Tokens:
@@ -128,7 +129,7 @@ class Regions(nn.Module):
             vectors, boxes, mask = _with_whole(vectors, boxes, mask)
         tokens = RegionTokens(spec.form, spec.width, spec.epsilon, spec.types, spec.length, self.dtype, name="regions")
         x = tokens(vectors.astype(self.dtype), boxes, of_text)
-        return nn.Dropout(spec.dropout, deterministic=not self.train)(x), mask.astype(jnp.int32)
+        return Dropout(spec.dropout, self.train)(x), mask.astype(jnp.int32)
 
     def _patches(self, inputs: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
         spec = self.spec

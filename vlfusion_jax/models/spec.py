@@ -399,7 +399,7 @@ class ModelSpec:
     modalities: int = 0
     modality_width: int = 0
     scan: bool = True
-    remat: str = "none"
+    remat: str = "dots"
 
     def input(self, stream: str) -> Input:
         """The input that begins `stream`."""

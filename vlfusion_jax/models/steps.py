@@ -9,6 +9,7 @@ from flax import linen as nn
 from vlfusion_jax.core import names
 from vlfusion_jax.core.partitioned import with_axes
 from vlfusion_jax.layers.block import Stage
+from vlfusion_jax.layers.dropout import Dropout
 from vlfusion_jax.layers.norm import LayerNorm
 from vlfusion_jax.layers.projection import Projection
 from vlfusion_jax.models.inputs import with_modality
@@ -36,7 +37,7 @@ class Transformed(nn.Module):
         x = with_modality(x, modality, spec.modality, chosen)
         if spec.norm_out is not None:
             x = LayerNorm(spec.norm_out, self.dtype, name="norm_out")(x)
-        return nn.Dropout(spec.dropout, deterministic=not self.train)(x)
+        return Dropout(spec.dropout, self.train)(x)
 
 
 class Bridged(nn.Module):

@@ -3,7 +3,9 @@
 import jax
 import jax.numpy as jnp
 
-# Far below any score, far above overflow: exp() of it is exactly zero.
+from vlfusion_jax.ops.dropout import dropout
+
+# Far below any score, far above overflow: exp() of it is exactly zero, and a score added to it is lost.
 MASKED_SCORE = -1e30
 
 
@@ -37,9 +39,11 @@ def dot_product_attention(
         keep = keep & jnp.tri(query_bhqd.shape[2], dtype=bool)
     query_bhqd = query_bhqd * (query_bhqd.shape[-1] ** -0.5)
     scores = jnp.einsum("bhqd,bhkd->bhqk", query_bhqd, key_bhkd, preferred_element_type=jnp.float32)
-    weights = jax.nn.softmax(jnp.where(keep, scores, MASKED_SCORE), axis=-1)
-    dropped = weights
-    if dropout_rate > 0 and dropout_key is not None:
-        dropped = weights * jax.random.bernoulli(dropout_key, 1 - dropout_rate, weights.shape) / (1 - dropout_rate)
-    attended = jnp.einsum("bhqk,bhkd->bhqd", dropped.astype(value_bhkd.dtype), value_bhkd)
-    return jnp.where(jnp.any(keep, axis=-1, keepdims=True), attended, 0), weights
+    scores = scores + jnp.where(keep, 0.0, MASKED_SCORE)
+    exponentials = jnp.exp(scores - jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True)))
+    total = exponentials.sum(axis=-1, keepdims=True)
+    # The softmax's division comes after the product: over head_dim values a query, not over all keys.
+    dropped = dropout(exponentials, dropout_rate, dropout_key).astype(value_bhkd.dtype)
+    attended = jnp.einsum("bhqk,bhkd->bhqd", dropped, value_bhkd, preferred_element_type=jnp.float32) / total
+    attended = jnp.where(jnp.any(keep, axis=-1, keepdims=True), attended, 0).astype(value_bhkd.dtype)
+    return attended, exponentials / total

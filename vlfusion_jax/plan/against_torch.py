@@ -13,6 +13,7 @@ import optax
 from vlfusion_jax.convert.hugging_face import import_model, nested
 from vlfusion_jax.convert.source import open_checkpoint
 from vlfusion_jax.core import names
+from vlfusion_jax.core.compiler import compiler_options
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.models.flops import part_flops
 from vlfusion_jax.models.fusion import FusionModel
@@ -108,7 +109,8 @@ def _ours(
         updates, opt_state = optimizer.update(jax.grad(loss_of)(params, *batch), opt_state, params)
         return optax.apply_updates(params, updates), opt_state
 
-    forward, step = jax.jit(logits_of), jax.jit(update, donate_argnums=(0, 1))
+    forward = jax.jit(logits_of)
+    step = jax.jit(update, donate_argnums=(0, 1), compiler_options=compiler_options())
 
     def run_forward() -> None:
         jax.block_until_ready(forward(state[0], batch[0]))

@@ -17,19 +17,22 @@ class Timing(NamedTuple):
 
 
 def interleave(programs: Mapping[str, Callable[[], None]], rounds: int) -> dict[str, Timing]:
-    """Times of each program, all of them called once a round, so that what else the machine does hits them alike.
+    """Times of each program, all of them in turns, so that what else the machine does hits them alike.
+
+    A turn is two calls, of which the second counts: it finds caches and memory as the program itself left them, as in a
+    run of its own. Behind another program's call it would also wait for memory that the system took back meanwhile.
 
     Args:
       programs: by name; each returns when its work is done.
-      rounds: calls of each, behind one that is not counted.
+      rounds: turns of each.
     """
     seconds: dict[str, list[float]] = {name: [] for name in programs}
-    for turn in tqdm(range(rounds + 1), desc="rounds", leave=False):
+    for _ in tqdm(range(rounds), desc="rounds", leave=False):
         for name, program in programs.items():
+            program()
             start = time.perf_counter()
             program()
-            if turn:
-                seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(time.perf_counter() - start)
     return {name: _summary(times) for name, times in seconds.items()}
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from vlfusion_jax.config.keys import nearest
 from vlfusion_jax.core import names, rng
+from vlfusion_jax.core.compiler import compiler_options
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.core.partitioned import unbox
 from vlfusion_jax.core.precision import COMPUTE_DTYPES
@@ -117,7 +118,12 @@ def build(config: Any, vocabulary: Vocabulary, devices: Sequence[jax.Device] | N
         audit=rows,
         abstract_state=with_shardings(abstract, placed),
         init_state=lambda: jax.jit(init, out_shardings=placed)(rng.key(config.seed, names.PARAMS)),
-        train_step=jax.jit(train_step, donate_argnums=0, out_shardings=(placed, strategy.replicated)),
+        train_step=jax.jit(
+            train_step,
+            donate_argnums=0,
+            out_shardings=(placed, strategy.replicated),
+            compiler_options=compiler_options(),
+        ),
         eval_step=jax.jit(eval_step, out_shardings=strategy.replicated),
         predict_step=jax.jit(_activated(strategy, predict), out_shardings=strategy.replicated),
         flops_per_step=3 * _forward_flops(config, spec, heads),
