@@ -1,10 +1,12 @@
 """vlfusion convert --from=hf SRC --out=DIR [--family=NAME [--size=NAME]] [--tokenizer=FILE]
+                 [--heads=NAMES] [--answers=FILE]
 vlfusion convert --to=hf DIR --out=FOLDER [--architecture=CLASS]
 
 From a checkpoint of Hugging Face's transformers to ours and back, every key accounted for. SRC is a folder, a weights
 file, or the name of a model in the Hugging Face cache, such as dandelin/vilt-b32-finetuned-vqa. What comes out is read
 by --init_from, vlfusion predict and vlfusion_jax.load. Checkpoints of the papers' own repositories, which have no
-config.json, need --family.
+config.json, need --family. --heads chooses heads, of which those that SRC lacks start fresh; --answers names
+answers.
 """
 
 import contextlib
@@ -19,6 +21,7 @@ from safetensors.numpy import save_file
 from tokenizers import Tokenizer
 
 from vlfusion_jax.cli.arguments import parse
+from vlfusion_jax.convert.answers import read_answers
 from vlfusion_jax.convert.hugging_face import Imported, converter_of, export_model, import_model
 from vlfusion_jax.convert.original import import_original
 from vlfusion_jax.convert.source import SAFETENSORS, open_checkpoint
@@ -44,6 +47,10 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string("size", "base", "size of the family, where SRC has no config.json", flag_values=values)
     flags.DEFINE_string("tokenizer", "", "tokenizer.json or vocab.txt, where SRC has none", flag_values=values)
     flags.DEFINE_string(
+        "heads", "", "heads to have, such as vqa,mlm; new ones start fresh; default those of SRC", flag_values=values
+    )
+    flags.DEFINE_string("answers", "", "file of the answers' names, one a line, where SRC has none", flag_values=values)
+    flags.DEFINE_string(
         "architecture", "", "class of transformers to write for, such as ViltForMaskedLM", flag_values=values
     )
 
@@ -65,11 +72,13 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
 
 
 def _from_hf(source: str, folder: Path, values: flags.FlagValues) -> list[str]:
+    heads = tuple(dict.fromkeys(values.heads.split(","))) if values.heads else None
+    answers = read_answers(values.answers) if values.answers else ()
     checkpoint = open_checkpoint(source)
     if checkpoint.config:
-        imported = import_model(checkpoint, values.family)
+        imported = import_model(checkpoint, values.family, heads, answers)
     elif values.family:
-        imported = import_original(checkpoint, values.family, values.size)
+        imported = import_original(checkpoint, values.family, values.size, heads=heads, answers=answers)
     else:
         raise UserError(f"{source} has no config.json: say what it is by --family, and --size where it is not base.")
     tokenizer = _tokenizer(imported, checkpoint.folder, values.tokenizer)

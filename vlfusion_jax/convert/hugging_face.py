@@ -11,6 +11,7 @@ from flax import traverse_util
 from ml_collections import ConfigDict
 
 from vlfusion_jax.config.keys import nearest
+from vlfusion_jax.convert.answers import choose_answers, numbered_answers
 from vlfusion_jax.convert.families import (
     bert,
     blip,
@@ -25,14 +26,14 @@ from vlfusion_jax.convert.families import (
     vit,
 )  # fmt: skip
 from vlfusion_jax.convert.fields import require
-from vlfusion_jax.convert.name_map import NameMap
+from vlfusion_jax.convert.heads import check_heads, read_params
+from vlfusion_jax.convert.name_map import Entry, NameMap
 from vlfusion_jax.convert.source import Checkpoint
-from vlfusion_jax.convert.weights import Accounting, export_weights, import_weights, missing_keys
+from vlfusion_jax.convert.weights import Accounting, export_weights, missing_keys
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.families.table import FAMILIES, check_model, hyperparameters
-from vlfusion_jax.models.parameters import param_shapes
 from vlfusion_jax.models.spec import ModelSpec
 
 # What converts each family, by the family's name.
@@ -90,43 +91,33 @@ class Imported:
     account: Accounting
 
 
-def import_model(checkpoint: Checkpoint, family: str = "", heads: tuple[str, ...] | None = None) -> Imported:
+def import_model(
+    checkpoint: Checkpoint, family: str = "", heads: tuple[str, ...] | None = None, answers: tuple[str, ...] = ()
+) -> Imported:
     """The model of a checkpoint, in our parameters.
 
     Args:
       checkpoint: see `source.open_checkpoint`.
       family: expected; '' = whichever `config.json` names.
-      heads: that the model shall have; those that the checkpoint lacks are left out of `params`. None = those that the
-        checkpoint has.
+      heads: that the model shall have; those that the checkpoint lacks start fresh. None = those of its class.
+      answers: names of the answers, where the checkpoint has numbers only or no head for them.
 
     Raises:
-      UserError: another family, one that is not known, or keys that do not fit it.
+      UserError: another family, one that is not known, keys that do not fit it, or a head that it has not.
     """
     found = _family_of(checkpoint, family)
     converter = CONVERTERS[found]
     require(checkpoint.config, converter.REQUIRED, checkpoint.where)
     view = _view(checkpoint, found, _architecture(checkpoint, found))
-    own_heads = converter.HEADS[view.architecture]
+    wanted = converter.HEADS[view.architecture] if heads is None else heads
+    check_heads(FAMILIES[found].spec(view.model, view.sizes), wanted, found)
+    stored = _stored_heads(converter, view, wanted)
+    labels = choose_answers(_answers(view.checkpoint.config), answers, wanted, stored, checkpoint.where)
+    view = replace(view, answers=labels, sizes=replace(view.sizes, answers=max(1, len(labels))))
     spec = FAMILIES[found].spec(view.model, view.sizes)
-    wanted = own_heads if heads is None else heads
-    keys = _with_other_heads(converter, view)
-    params, account = read_params(view.checkpoint, keys, spec, own_heads, wanted)
+    keys = _with_other_heads(converter, view, stored)
+    params, account = read_params(view.checkpoint, keys, spec, tuple(stored), wanted)
     return Imported(found, view.architecture, view.model, view.sizes, view.answers, wanted, spec, params, account)
-
-
-def read_params(
-    checkpoint: Checkpoint, keys: NameMap, spec: ModelSpec, own_heads: tuple[str, ...], wanted: tuple[str, ...]
-) -> tuple[dict[str, np.ndarray], Accounting]:
-    """Parameters of a model and what became of every key; heads that are `wanted` but not its own are left out."""
-    missing = tuple(head for head in wanted if head not in own_heads)
-    return import_weights(
-        checkpoint.keys,
-        checkpoint.read,
-        keys,
-        param_shapes(spec, (*own_heads, *missing)),
-        checkpoint.where,
-        may_be_new="|".join(f"^{names.HEAD}{head}/" for head in missing) or r"$^",
-    )
 
 
 def export_model(
@@ -235,18 +226,47 @@ def _without_prefix(checkpoint: Checkpoint, prefix: str) -> Checkpoint:
     return replace(checkpoint, keys=tuple(stored), read=lambda key: checkpoint.read(stored[key]))
 
 
-def _with_other_heads(converter: ModuleType, view: _View) -> NameMap:
-    """The view's map, which ignores the heads of the family's other classes: some checkpoints were saved with all."""
-    own, ignored = {entry.theirs for entry in view.keys.entries}, {}
+def _stored_heads(converter: ModuleType, view: _View, wanted: tuple[str, ...]) -> dict[str, str]:
+    """{head: class that has it} of the view's own heads, and of those `wanted` that the checkpoint has beside them."""
+    stored = dict.fromkeys(converter.HEADS[view.architecture], view.architecture)
+    own = {entry.theirs for entry in view.keys.entries}
+    for other, heads in converter.HEADS.items():
+        for head in heads:
+            keys = {entry.theirs for entry in _head_entries(converter, view, other, head)}
+            if head in wanted and head not in stored and keys and keys <= set(view.checkpoint.keys) - own:
+                stored[head] = other
+    return stored
+
+
+def _head_entries(converter: ModuleType, view: _View, architecture: str, head: str) -> list[Entry]:
+    entries = converter.name_map(view.model, view.sizes, architecture).entries
+    return [entry for entry in entries if entry.ours.startswith(f"{names.HEAD}{head}/")]
+
+
+def _with_other_heads(converter: ModuleType, view: _View, stored: Mapping[str, str]) -> NameMap:
+    """The view's map with the heads `stored`; it ignores others: some checkpoints were saved with those of all classes.
+
+    Args:
+      converter: of the family.
+      view: of the checkpoint.
+      stored: {head: class that has it}.
+    """
+    mine = converter.name_map(view.model, view.sizes, view.architecture)
+    entries, ignored = list(mine.entries), {}
+    for head, other in stored.items():
+        if other != view.architecture:
+            entries += _head_entries(converter, view, other, head)
+    read = {entry.theirs for entry in entries}
     for other in converter.HEADS:
         keys = converter.name_map(view.model, view.sizes, other)
         of_heads = {entry.theirs for entry in keys.entries if entry.ours.startswith(names.HEAD)} | set(keys.copies)
-        ignored |= {f"^{re.escape(key)}$": f"a head of {other}" for key in of_heads - own}
-    return replace(view.keys, ignored=ignored | view.keys.ignored)
+        ignored |= {f"^{re.escape(key)}$": f"a head of {other}" for key in of_heads - read}
+    return NameMap(tuple(entries), mine.copies, ignored | mine.ignored)
 
 
 def _answers(config: dict[str, Any]) -> tuple[str, ...]:
     labels = config.get("id2label") or {}
     # LXMERT counts its answers apart from its labels.
     count = config.get("num_qa_labels", config.get("num_labels", len(labels) or 2))
-    return tuple(labels.get(str(i), labels.get(i, f"LABEL_{i}")) for i in range(max(count, len(labels))))
+    numbered = numbered_answers(max(count, len(labels)))
+    return tuple(labels.get(str(i), labels.get(i, name)) for i, name in enumerate(numbered))

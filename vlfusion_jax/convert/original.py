@@ -16,6 +16,7 @@ A converter of this kind is a module of `convert.families`, named in `ORIGINALS`
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType, ModuleType
 from typing import Any
 
@@ -23,10 +24,13 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from vlfusion_jax.config.keys import nearest
+from vlfusion_jax.convert.answers import choose_answers, numbered_answers
 from vlfusion_jax.convert.families import albef, meter, uniter, vilbert
-from vlfusion_jax.convert.hugging_face import Imported, read_params
+from vlfusion_jax.convert.heads import check_heads, read_params
+from vlfusion_jax.convert.hugging_face import Imported
 from vlfusion_jax.convert.source import Checkpoint
 from vlfusion_jax.convert.weights import export_weights
+from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.families.table import FAMILIES, hyperparameters
@@ -41,6 +45,7 @@ def import_original(
     size: str = "base",
     changes: Mapping[str, Any] = MappingProxyType({}),
     heads: tuple[str, ...] | None = None,
+    answers: tuple[str, ...] = (),
 ) -> Imported:
     """The model of a checkpoint without `config.json`, in our parameters.
 
@@ -49,11 +54,11 @@ def import_original(
       family: name of the family.
       size: named size of the family whose hyperparameters the checkpoint has.
       changes: hyperparameters that differ from those of `size`.
-      heads: that the model shall have; those that the checkpoint lacks are left out of `params`. None = those that the
-        checkpoint has.
+      heads: that the model shall have; those that the checkpoint lacks start fresh. None = those that it has.
+      answers: names of the answers.
 
     Raises:
-      UserError: no such family, size or hyperparameter, or keys that do not fit.
+      UserError: no such family, size, hyperparameter or head, or keys that do not fit.
     """
     converter, keys = original_of(family), set(checkpoint.keys)
 
@@ -65,10 +70,14 @@ def import_original(
     model = hyperparameters(family, size, **changes)
     own_heads = tuple(head for head, key in converter.HEADS.items() if key in keys)
     sizes = converter.given(size_of, own_heads, model)
-    spec = FAMILIES[family].spec(model, sizes)
     wanted = own_heads if heads is None else heads
+    check_heads(FAMILIES[family].spec(model, sizes), wanted, family)
+    found = numbered_answers(sizes.answers) if names.VQA in own_heads else ()
+    labels = choose_answers(found, answers, wanted, own_heads, checkpoint.where)
+    sizes = replace(sizes, answers=max(1, len(labels)))
+    spec = FAMILIES[family].spec(model, sizes)
     params, account = read_params(checkpoint, converter.name_map(model, sizes, own_heads), spec, own_heads, wanted)
-    return Imported(family, "", model, sizes, (), wanted, spec, params, account)
+    return Imported(family, "", model, sizes, labels, wanted, spec, params, account)
 
 
 def export_original(

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from vlfusion_jax.convert.arrays import to_ours, to_theirs, whole_shape
 from vlfusion_jax.convert.name_map import LAYER, Entry, NameMap
 from vlfusion_jax.core.errors import UserError
+from vlfusion_jax.core.names import HEAD
 
 Params = dict[str, np.ndarray]
 Read = Callable[[str], np.ndarray]
@@ -23,12 +24,14 @@ class Accounting:
       copies: {their key: the key that it repeats}.
       ignored: {their key: why}.
       new: our parameters that the checkpoint does not have: heads that start fresh.
+      resized: {our path: (shape of what was read, shape that it has now)}, on request.
     """
 
     used: dict[str, list[str]] = field(default_factory=dict)
     copies: dict[str, str] = field(default_factory=dict)
     ignored: dict[str, str] = field(default_factory=dict)
     new: list[str] = field(default_factory=list)
+    resized: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
 
     def lines(self) -> list[str]:
         """The report, a line each."""
@@ -37,6 +40,7 @@ class Accounting:
             *(f"copy     {key} of {other}" for key, other in sorted(self.copies.items())),
             *(f"ignored  {key}: {why}" for key, why in sorted(self.ignored.items())),
             *(f"new      {path}" for path in sorted(self.new)),
+            *(f"resized  {path} {list(old)} -> {list(now)}" for path, (old, now) in sorted(self.resized.items())),
             f"{len(self.used)} keys used, {len(self.copies)} copies, {len(self.ignored)} ignored, {len(self.new)} "
             "parameters new",
         ]
@@ -48,7 +52,7 @@ def import_weights(
     names: NameMap,
     shapes: Mapping[str, tuple[int, ...]],
     where: str,
-    may_be_new: str = r"$^",
+    fresh: tuple[str, ...] = (),
 ) -> tuple[Params, Accounting]:
     """Our parameters from a checkpoint, one tensor in memory at a time beside them.
 
@@ -58,7 +62,7 @@ def import_weights(
       names: the family's map.
       shapes: {path: shape} of all our parameters; the layers of a scanned stage have a leading dim.
       where: the checkpoint, for messages.
-      may_be_new: regular expression of our paths that the checkpoint may lack.
+      fresh: heads that the checkpoint lacks.
 
     Returns:
       {path: array} without what is new, and the accounting.
@@ -73,8 +77,7 @@ def import_weights(
         paths = [_place(entry.ours, layer, shapes) for entry, layer in entries]
         key = sources.get(named, named)
         if key not in keys:
-            if not all(re.search(may_be_new, path) for path, _ in paths):
-                complaints.append(f"missing key {key}")
+            complaints.append(f"missing key {key}")
             continue
         array = read(key)
         expected = whole_shape(
@@ -92,7 +95,8 @@ def import_weights(
         account.used[key] = [path if layer is None else f"{path}[{layer}]" for path, layer in paths]
     complaints += _account_for_rest(keys - set(sources.values()), read, names, sources, account)
     account.new = sorted(set(shapes) - set(params))
-    complaints += [f"nothing fills parameter {path}" for path in account.new if not re.search(may_be_new, path)]
+    starts = tuple(f"{HEAD}{head}/" for head in fresh)
+    complaints += [f"nothing fills parameter {path}" for path in account.new if not path.startswith(starts)]
     if complaints:
         raise UserError(f"{where} does not hold the weights of this model:\n  " + "\n  ".join(sorted(complaints)))
     return params, account
@@ -117,6 +121,18 @@ def export_weights(params: Mapping[str, np.ndarray], names: NameMap) -> dict[str
     if unknown:
         raise UserError(f"the other format has no place for: {', '.join(unknown)}.")
     return tensors
+
+
+def without_heads(names: NameMap, heads: Iterable[str]) -> NameMap:
+    """The map without what only these heads of ours read, which it ignores."""
+    ignored, entries = {}, names.entries
+    for head in heads:
+        start, why = f"{HEAD}{head}/", f"head {head!r} is left out"
+        left = {entry.theirs for entry in entries if entry.ours.startswith(start)}
+        left |= {copy for copy in names.copies if _first_of(copy, names.copies) in left}
+        ignored |= {f"^{re.escape(key)}$": why for key in left}
+        entries = tuple(entry for entry in entries if not entry.ours.startswith(start))
+    return replace(names, entries=entries, ignored=ignored | names.ignored)
 
 
 def missing_keys(keys: Iterable[str], names: NameMap) -> list[str]:

@@ -2,10 +2,13 @@
 
 import math
 from collections import Counter
+from collections.abc import Iterable
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
-from vlfusion_jax.core import names
+from vlfusion_jax.core import names, rng
 from vlfusion_jax.core.partitioned import unbox
 from vlfusion_jax.core.tree import flatten
 from vlfusion_jax.models.fusion import FusionModel
@@ -18,6 +21,18 @@ def param_shapes(spec: ModelSpec, heads: tuple[str, ...]) -> dict[str, tuple[int
     model, inputs = FusionModel(spec), input_shapes(spec.inputs, rows=2)
     tree = jax.eval_shape(lambda x: unbox(model.init(jax.random.key(0), x, heads)["params"]), inputs)
     return {path: tuple(leaf.shape) for path, leaf in flatten(tree).items()}
+
+
+def fresh_params(spec: ModelSpec, heads: tuple[str, ...], paths: Iterable[str], seed: int) -> dict[str, np.ndarray]:
+    """{path: array} of some parameters as a model with these heads starts with them; the others are not computed."""
+    model, inputs = FusionModel(spec), input_shapes(spec.inputs, rows=2)
+
+    def init(key: jax.Array) -> dict[str, jax.Array]:
+        zeros = {name: jnp.zeros(each.shape, each.dtype) for name, each in inputs.items()}
+        tree = flatten(unbox(model.init(key, zeros, heads)["params"]))
+        return {path: tree[path] for path in paths}
+
+    return {path: np.asarray(leaf) for path, leaf in jax.jit(init)(rng.key(seed, names.PARAMS)).items()}
 
 
 def part_parameters(spec: ModelSpec, heads: tuple[str, ...]) -> dict[str, int]:
