@@ -3,8 +3,9 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from vlfusion_jax.core.errors import UserError
 
@@ -17,9 +18,14 @@ ROLES = {
     "end": (SEP, "</s>", "<|endoftext|>"),
     "mask": (MASK, "<mask>"),
 }
-TOKENIZER, WORD_PIECES = "tokenizer.json", "vocab.txt"
+TOKENIZER, WORD_PIECES, BYTE_PAIRS = "tokenizer.json", "vocab.txt", "vocab.json"
+_MERGES = "merges.txt"
 _TOKENIZER_CONFIG = "tokenizer_config.json"
 _CONTINUES = "##"
+_ROBERTA_SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+# CLIP's words (Radford et al. 2021): its special tokens, English endings, letters, single digits, other signs.
+_CLIP_BEGIN, _CLIP_END, _CLIP_WORD_END = "<|startoftext|>", "<|endoftext|>", "</w>"
+_CLIP_WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
@@ -46,7 +52,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
 
 
 def load_tokenizer(path: str, key: str = "data.tokenizer") -> Tokenizer:
-    """Load a `tokenizer.json` or a BERT `vocab.txt`.
+    """Load a `tokenizer.json`, a BERT `vocab.txt`, or a RoBERTa or CLIP `vocab.json` with `merges.txt` beside it.
 
     Args:
       path: of the file.
@@ -59,9 +65,13 @@ def load_tokenizer(path: str, key: str = "data.tokenizer") -> Tokenizer:
     if not file.is_file():
         other = ", or '' to train one" if key == "data.tokenizer" else ""
         raise UserError(f"{named} is not a file: give the path of a tokenizer.json or vocab.txt{other}.")
-    kind = "vocab.txt of BERT" if file.suffix == ".txt" else "tokenizer.json of the tokenizers library"
+    kind, read = "tokenizer.json of the tokenizers library", _from_json
+    if file.suffix == ".txt":
+        kind, read = "vocab.txt of BERT", _from_word_pieces
+    elif file.name == BYTE_PAIRS:
+        kind, read = f"{BYTE_PAIRS} of RoBERTa or CLIP with its {_MERGES}", _from_byte_pairs
     try:
-        tokenizer = _from_word_pieces(file) if file.suffix == ".txt" else Tokenizer.from_file(str(file))
+        tokenizer = read(file)
     except UserError:
         raise
     except Exception as error:  # tokenizers raises bare Exception
@@ -80,11 +90,12 @@ def find_tokenizer(folder: Path) -> Tokenizer:
     Raises:
       UserError: there is none that can be read.
     """
-    for name in (TOKENIZER, WORD_PIECES):
+    for name in (TOKENIZER, WORD_PIECES, BYTE_PAIRS):
         if (folder / name).is_file():
             return load_tokenizer(str(folder / name), key="")
     raise UserError(
-        f"{folder} holds no {TOKENIZER} and no {WORD_PIECES}: give the model's tokenizer with --tokenizer=FILE."
+        f"{folder} holds no {TOKENIZER}, {WORD_PIECES} or {BYTE_PAIRS}: give the model's tokenizer with "
+        "--tokenizer=FILE."
     )
 
 
@@ -101,10 +112,14 @@ def special_token(tokenizer: Tokenizer, role: str) -> str | None:
     return next((token for token in ROLES[role] if tokenizer.token_to_id(token) is not None), None)
 
 
+def _from_json(file: Path) -> Tokenizer:
+    return Tokenizer.from_file(str(file))
+
+
 def _from_word_pieces(file: Path) -> Tokenizer:
     # Not splitlines(): a piece may be a character that Unicode counts among the ends of lines.
     pieces = file.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    lowercase = _says_lowercase(file.with_name(_TOKENIZER_CONFIG))
+    lowercase = _settings(file).get("do_lower_case")
     if lowercase is None:
         # A cased vocabulary has capital letters; an uncased one only in its special tokens.
         lowercase = not any(piece[:1].isalpha() and piece != piece.lower() for piece in pieces)
@@ -114,14 +129,47 @@ def _from_word_pieces(file: Path) -> Tokenizer:
     return tokenizer
 
 
-def _says_lowercase(file: Path) -> bool | None:
-    """What a `tokenizer_config.json` says about letters; None where it says nothing or is not there."""
+def _from_byte_pairs(file: Path) -> Tokenizer:
+    """RoBERTa's tokenizer (Liu et al. 2019), which is GPT-2's, or CLIP's where the vocabulary has its first token."""
+    if not file.with_name(_MERGES).is_file():
+        raise UserError(f"{file} needs the {_MERGES} that belongs to it beside it.")
+    vocab, merges = models.BPE.read_file(str(file), str(file.with_name(_MERGES)))
+    settings, is_clip = _settings(file), _CLIP_BEGIN in vocab
+    more = {"unk_token": _CLIP_END, "end_of_word_suffix": _CLIP_WORD_END} if is_clip else {"end_of_word_suffix": ""}
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=merges, continuing_subword_prefix="", **more))
+    if is_clip:
+        tokenizer.normalizer = normalizers.Sequence(
+            [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+        )
+        words = pre_tokenizers.Split(Regex(_CLIP_WORDS), behavior="removed", invert=True)
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([words, pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    else:
+        space = bool(settings.get("add_prefix_space", False))
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=space)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = [token for token in (*_ROBERTA_SPECIAL, _CLIP_BEGIN, _CLIP_END) if token in vocab]
+    tokenizer.add_special_tokens(_added_tokens(settings) or special)
+    return tokenizer
+
+
+def _added_tokens(settings: dict[str, Any]) -> list[AddedToken]:
+    """Special tokens that a `tokenizer_config.json` describes, in the order of their numbers."""
+    described = settings.get("added_tokens_decoder") or {}
+    return [AddedToken(**described[number]) for number in sorted(described, key=int)]
+
+
+def _settings(vocabulary: Path) -> dict[str, Any]:
+    """Content of the `tokenizer_config.json` beside a vocabulary; empty where there is none."""
+    file = vocabulary.with_name(_TOKENIZER_CONFIG)
     if not file.is_file():
-        return None
+        return {}
     try:
-        return json.loads(file.read_text(encoding="utf-8")).get("do_lower_case")
-    except (ValueError, AttributeError) as error:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise UserError(f"{file} is no JSON object ({error}); fetch it again.") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{file} is no JSON object; fetch it again.")
+    return content
 
 
 def _with_bert_rules(model: models.Model, lowercase: bool = True) -> Tokenizer:
