@@ -18,7 +18,6 @@ from vlfusion_jax.cli.main import main
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.data.tokenizer import train_tokenizer
-from vlfusion_jax.serve.predictor import Predictor
 
 TEXTS = ["what color is it", "is it red"]
 PICTURE = np.random.default_rng(0).integers(256, size=(20, 30, 3), dtype=np.uint8)
@@ -38,7 +37,7 @@ class Case(NamedTuple):
 
 
 def blip() -> transformers.BlipConfig:
-    text = WIDTHS | {"vocab_size": 80, "max_position_embeddings": 16, "encoder_hidden_size": 16}
+    text = WIDTHS | {"vocab_size": 80, "max_position_embeddings": 24, "encoder_hidden_size": 16}
     return transformers.BlipConfig(text_config=text, vision_config=WIDTHS | {"image_size": 16, "patch_size": 8})
 
 
@@ -136,16 +135,31 @@ def test_a_captioner_without_text_gives_its_image(folders):
     ("name", "message"),
     [
         ("lxmert", "reads the regions of a detector"),
-        ("blip", "cannot answer questions: its tasks.vqa.weight is 0"),
-        ("bert", "cannot answer questions: its tasks.vqa.weight is 0"),
+        ("blip", "cannot answer questions: it has no head 'vqa'; it writes captions"),
+        ("bert", "cannot answer questions: it has no head 'vqa'; its heads are mlm"),
     ],
 )
 def test_models_that_do_not_answer_about_pictures_say_so(folders, tmp_path, capsys, name, message):
     _, ours = folders(name)
     (tmp_path / "picture.png").write_bytes(b"never read")
-    words = [f"--workdir={ours}", f"--image={tmp_path / 'picture.png'}", "--question=what"]
-    assert main(["predict", *words]) == 2
+    words = [f"--workdir={ours}", f"--image={tmp_path / 'picture.png'}"]
+    assert main(["predict", *words, "--question=what"]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_captioner_asked_nothing_writes_a_caption(folders, tmp_path, capsys):
+    ours, picture = folders("blip")[1], tmp_path / "picture.png"
+    Image.fromarray(PICTURE).save(picture)
+    words = [f"--workdir={ours}", f"--image={picture}"]
+    assert main(["predict", *words]) == main(["predict", *words, "--json"]) == 0
+    shown, told = capsys.readouterr().out.splitlines()[-2:]
+    assert json.loads(told) == {"caption": shown}
+    assert shown == vlfusion_jax.load(ours).caption(PICTURE)
+
+
+def test_no_question_to_a_model_that_writes_no_captions(folders, capsys):
+    assert main(["predict", f"--workdir={folders('vit')[1]}", "--image=never_read.png"]) == 2
+    assert "writes no captions: it has no head 'caption'; it answers questions" in capsys.readouterr().err
 
 
 def test_a_tokenizer_for_a_model_without_text_is_refused(folders, tmp_path, capsys):
@@ -175,8 +189,6 @@ def fine_tune(converted: Path, own: Path, run: Path) -> int:
 def test_an_image_tower_is_fine_tuned_and_regions_are_asked_for(folders, tmp_path, capsys):
     assert fine_tune(folders("vit")[1], tmp_path / "own", tmp_path / "run") == 0
     asked = PICTURE, "what color is it"
-    answers, same = vlfusion_jax.load(tmp_path / "run").answer(*asked), Predictor.load(tmp_path / "run").answer(*asked)
-    assert {answer.text for answer in answers} == {"blue", "red"}
-    assert dict(same) == pytest.approx(dict(answers), abs=1e-6)
+    assert {answer.text for answer in vlfusion_jax.load(tmp_path / "run").answer(*asked)} == {"blue", "red"}
     assert fine_tune(folders("lxmert")[1], tmp_path / "more", tmp_path / "none") == 2
     assert "the model reads regions of a detector, but the batch has images alone" in capsys.readouterr().err

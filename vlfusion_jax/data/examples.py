@@ -24,6 +24,7 @@ class Layout:
     questions: int
     question_length: int
     caption_length: int
+    fill_texts: bool
     mask_rate: float
     whole_word: bool
 
@@ -38,6 +39,11 @@ def canvas_of(data: ConfigDict) -> images.Canvas:
     return images.Canvas(tuple(data.image_size), data.resize, data.shorter_side, data.side_multiple)
 
 
+def fills_texts(config: ConfigDict) -> bool:
+    """Whether the model of a run reads texts that fill their length, padding counting as words."""
+    return config.model.get("fill_texts", False)
+
+
 def layout_of(config: ConfigDict) -> Layout:
     """The layout a run's configuration asks for: the views of the tasks whose weight is not 0."""
     data = config.data
@@ -47,6 +53,7 @@ def layout_of(config: ConfigDict) -> Layout:
         questions=data.questions_per_image,
         question_length=data.question_length,
         caption_length=data.caption_length,
+        fill_texts=fills_texts(config),
         mask_rate=config.tasks.mlm.rate,
         whole_word=config.tasks.mlm.whole_word,
     )
@@ -129,7 +136,7 @@ def question_view(questions: Sequence[Question], weights: np.ndarray, layout: La
     A question with more known answers than there is room for keeps those of the highest scores.
     """
     texts = [question.text for question in questions] + [""] * (layout.questions - len(questions))
-    encoded = [vocabulary.encode(text, layout.question_length) for text in texts]
+    encoded = [vocabulary.encode(text, layout.question_length, layout.fill_texts) for text in texts]
     ids = np.zeros((layout.questions, vocabulary.answers_per_question), np.int32)
     scores = np.zeros(ids.shape, np.float32)
     kinds = np.full(layout.questions, -1, np.int32)
@@ -154,7 +161,7 @@ def question_view(questions: Sequence[Question], weights: np.ndarray, layout: La
 def masked_view(caption: str | None, layout: Layout, vocabulary: Vocabulary, rng: np.random.Generator) -> Arrays:
     """The caption with tokens hidden, one row; without a caption nothing is hidden and every weight is 0."""
     text, length = caption or "", layout.caption_length
-    ids, mask = vocabulary.encode(text, length)
+    ids, mask = vocabulary.encode(text, length, layout.fill_texts)
     masked = mask_tokens(
         ids,
         vocabulary.word_ids(text, length),
@@ -176,12 +183,12 @@ def masked_view(caption: str | None, layout: Layout, vocabulary: Vocabulary, rng
 
 def caption_tokens(caption: str, layout: Layout, vocabulary: Vocabulary) -> bytes:
     """What a model reads of the caption: the same for captions that differ only in case, spaces, or beyond the cut."""
-    return vocabulary.encode(caption, layout.caption_length)[0].tobytes()
+    return vocabulary.encode(caption, layout.caption_length, layout.fill_texts)[0].tobytes()
 
 
 def match_view(caption: str | None, matches: bool, layout: Layout, vocabulary: Vocabulary) -> Arrays:
     """The caption to be judged, one row, and whether it belongs to the image; without a caption the weight is 0."""
-    ids, mask = vocabulary.encode(caption or "", layout.caption_length)
+    ids, mask = vocabulary.encode(caption or "", layout.caption_length, layout.fill_texts)
     return _keyed(
         names.MATCH,
         {

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, decoders, models
 
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.data.records import Source
@@ -88,33 +88,44 @@ class Vocabulary:
         """Question kind → its number."""
         return {kind: number for number, kind in enumerate(self.kinds)}
 
-    def encode(self, text: str, length: int) -> tuple[np.ndarray, np.ndarray]:
+    def encode(self, text: str, length: int, fill: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Encode as [CLS] text [SEP] [PAD]…, or with what stands for these in the tokenizer.
 
         Returns read-only (ids, mask), both [length] int32, mask 1 = token, 0 = padding.
         A text that is too long loses its end but keeps its last token. `length` is at least 2.
+        With `fill` the last token is repeated in place of padding, and counts as the others do (SigLIP).
         """
-        ids, mask, _ = self._encode(text, length)
+        ids, mask, _ = self._encode(text, length, fill)
         return ids, mask
+
+    def length_of(self, text: str) -> int:
+        """Number of tokens of a text that is not cut, those at its ends included."""
+        return len(self.tokenizer.encode(text).ids)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of token ids, special ones left out."""
+        if self.tokenizer.decoder is None and isinstance(self.tokenizer.model, models.WordPiece):
+            self.tokenizer.decoder = decoders.WordPiece()
+        return self.tokenizer.decode(ids)
 
     def word_ids(self, text: str, length: int) -> np.ndarray:
         """For each token of `encode(text, length)` the number of its word, -1 for special tokens: [length] int32."""
-        return self._encode(text, length)[2]
+        return self._encode(text, length, False)[2]
 
     @cached_property
     def _encode(self):
         return lru_cache(maxsize=1 << 17)(self._encode_anew)
 
-    def _encode_anew(self, text: str, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _encode_anew(self, text: str, length: int, fill: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         encoding = self.tokenizer.encode(text)
         used = min(len(encoding.ids), length)
-        ids = np.full(length, self.pad_id, np.int32)
+        ids = np.full(length, self.end_id if fill else self.pad_id, np.int32)
         ids[:used] = encoding.ids[:used]
         ids[used - 1] = self.end_id
         words = np.full(length, -1, np.int32)
         words[:used] = [-1 if word is None else word for word in encoding.word_ids[:used]]
         words[used - 1] = -1
-        mask = (np.arange(length) < used).astype(np.int32)
+        mask = (np.arange(length) < (length if fill else used)).astype(np.int32)
         for array in (ids, mask, words):
             array.flags.writeable = False  # shared through the cache
         return ids, mask, words

@@ -57,6 +57,11 @@ class TextInput:
     def padded_vocab(self) -> int:
         return round_up(self.vocab, TABLE_MULTIPLE)
 
+    @property
+    def room(self) -> int:
+        """Tokens of the longest text."""
+        return self.length - self.position_offset
+
 
 @dataclass(frozen=True)
 class ImageInput:

@@ -1,5 +1,6 @@
 """What a user gives a model, as the arrays that its inputs read."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from vlfusion_jax.core import names
+from vlfusion_jax.core.arithmetic import round_up
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.data import images
 from vlfusion_jax.data.examples import canvas_of
@@ -14,11 +16,12 @@ from vlfusion_jax.data.vocabulary import Vocabulary
 from vlfusion_jax.models.spec import ImageInput, ModelSpec, RegionInput, TextInput
 
 COORDINATES = 4  # of a box
+_TEXT_MULTIPLE = 8  # few lengths, so that a model is compiled for few
 
 
-def text_input(spec: ModelSpec) -> TextInput | None:
-    """What a model reads texts by; None = it reads none."""
-    return next((each for each in spec.inputs if isinstance(each, TextInput)), None)
+def text_input(spec: ModelSpec, stream: str = "") -> TextInput | None:
+    """What a model reads texts by, or the text of one `stream`; None = it reads none."""
+    return next((each for each in spec.inputs if isinstance(each, TextInput) and stream in ("", each.stream)), None)
 
 
 def image_input(spec: ModelSpec) -> ImageInput | RegionInput | None:
@@ -33,12 +36,20 @@ def reads_regions(spec: ModelSpec) -> bool:
 
 
 def encode_texts(
-    texts: Sequence[str], spec: ModelSpec, vocabulary: Vocabulary, length: int
+    texts: Sequence[str], spec: ModelSpec, vocabulary: Vocabulary, length: int, fill: bool = False
 ) -> tuple[dict[str, np.ndarray], int]:
-    """Texts as the model reads them, and how many; `length` is in tokens, padding included.
+    """Texts as the model reads them, and how many. Warns where one is cut.
+
+    Args:
+      texts: in order.
+      spec: of the model.
+      vocabulary: its tokenizer.
+      length: in tokens, padding included; 0 = the shortest multiple of 8 that holds all texts, at most as many tokens
+        as the model has room for.
+      fill: see `Vocabulary.encode`.
 
     Raises:
-      UserError: the model reads none, or needs some.
+      UserError: the model reads none, or needs some, or has no room for `length` tokens.
     """
     found = text_input(spec)
     if found is None:
@@ -49,7 +60,14 @@ def encode_texts(
         if found.stream == names.TARGET:  # which may be left out, to be generated
             return {}, 0
         raise UserError("this model reads texts: give `texts`.")
-    ids, masks = zip(*(vocabulary.encode(text, length) for text in texts), strict=True)
+    tokens, room = [vocabulary.length_of(text) for text in texts], found.room
+    if length > room:
+        raise UserError(f"texts of {length} tokens are too long: this model has room for {room}.")
+    length = length or min(room, round_up(max(tokens), _TEXT_MULTIPLE))
+    for text, own in zip(texts, tokens, strict=True):
+        if own > length:
+            warnings.warn(f"a text of {own} tokens is cut to {length}: {text!r}", stacklevel=3)
+    ids, masks = zip(*(vocabulary.encode(text, length, fill) for text in texts), strict=True)
     return {found.stream: np.stack(ids), names.mask_of(found.stream): np.stack(masks)}, len(texts)
 
 

@@ -12,6 +12,7 @@ from vlfusion_jax.convert.hugging_face import nested
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.core.precision import COMPUTE_DTYPES
+from vlfusion_jax.data.examples import fills_texts
 from vlfusion_jax.data.vocabulary import Vocabulary
 from vlfusion_jax.models.families.table import model_spec
 from vlfusion_jax.models.fusion import FusionModel
@@ -19,6 +20,7 @@ from vlfusion_jax.models.output import FusionOutput
 from vlfusion_jax.models.spec import TARGET, WordHead
 from vlfusion_jax.serve.answers import Answer, best_answers
 from vlfusion_jax.serve.inputs import encode_pictures, encode_regions, encode_texts, text_input
+from vlfusion_jax.serve.writing import Writer, check_ability
 from vlfusion_jax.train.converted import heads_of, read_parameters
 
 
@@ -40,6 +42,7 @@ class Model:
         self.heads = heads_of(dict(params))
         self.params = jax.device_put(nested(params))
         self._apply = jax.jit(self._run, static_argnames=("heads", "capture"))
+        self._writer = Writer(self.module, config.model, vocabulary)
 
     def _run(self, params: Any, inputs: Mapping[str, jax.Array], heads: tuple[str, ...], capture: bool) -> FusionOutput:
         return self.module.apply({"params": params}, inputs, heads, capture=capture)
@@ -88,7 +91,9 @@ class Model:
         Args:
           pictures: paths of image files, or [height, width, 3] uint8 RGB.
           texts: their number is a multiple of that of the pictures.
-          length: padded tokens; 0 = `data.question_length`.
+          length: padded tokens; 0 = as few as hold all texts, at most what the model has room for: a text beyond is
+            cut, with a warning. A model whose texts fill their length (`model.fill_texts`) has it from
+            `data.question_length`.
           regions: [images, regions, features], a detector's vectors, for a model that reads them in place of pictures.
           boxes: [images, regions, 4], their left, top, right and bottom in [0, 1].
 
@@ -97,7 +102,10 @@ class Model:
             the model does not read.
         """
         spec = self.module.spec
-        read, rows = encode_texts(texts, spec, self.vocabulary, length or self.config.data.question_length)
+        fill = fills_texts(self.config)
+        if fill and not length:
+            length = self.config.data.question_length
+        read, rows = encode_texts(texts, spec, self.vocabulary, length, fill)
         if regions is None and boxes is None:
             seen, count = encode_pictures(pictures, spec, self.config.data)
         elif pictures:
@@ -109,15 +117,39 @@ class Model:
             raise UserError(f"{rows} texts do not divide among {count} {what}.")
         return seen | read
 
-    def answer(self, picture: str | Path | np.ndarray, question: str, top: int = 5) -> list[Answer]:
+    def answer(
+        self, picture: str | Path | np.ndarray, question: str, top: int = 5, beams: int = 1, max_length: int = 20
+    ) -> list[Answer]:
         """The `top` most probable answers, best first; a model that reads no text gives its classes, whatever is asked.
 
+        A model without classes of answers writes one answer, found with `beams` and `max_length` as in `caption`.
+
         Raises:
-          UserError: the model has no answers, or the picture cannot be read.
+          UserError: the model does not answer, or the picture cannot be read.
         """
+        if names.ANSWER in self.heads and names.VQA not in self.heads:
+            inputs = self.encode([picture], [question])
+            return self._writer.write(self.params, inputs, names.ANSWER, "", beams, max_length)
+        check_ability(self.heads, names.VQA, "cannot answer questions")
         texts = [] if text_input(self.module.spec) is None else [question]
         logits = self(self.encode([picture], texts), (names.VQA,)).logits[names.VQA]
         return best_answers(np.asarray(logits), self.vocabulary.answers, self.config.tasks.vqa.loss, top)[0]
+
+    def caption(self, picture: str | Path | np.ndarray, prompt: str = "", beams: int = 1, max_length: int = 20) -> str:
+        """A caption of a picture; defaults as those of `generate` of `transformers`.
+
+        Args:
+          picture: path of an image file, or [height, width, 3] uint8 RGB.
+          prompt: how the caption begins.
+          beams: captions that are kept at a time; 1 = always the most probable token.
+          max_length: tokens of the longest caption, those at its ends included.
+
+        Raises:
+          UserError: the model writes no captions, or the picture cannot be read.
+        """
+        check_ability(self.heads, names.CAPTION, "writes no captions")
+        [written] = self._writer.write(self.params, self.encode([picture]), names.CAPTION, prompt, beams, max_length)
+        return written.text
 
 
 def load(path: str | Path) -> Model:

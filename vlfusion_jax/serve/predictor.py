@@ -1,4 +1,4 @@
-"""A trained run that answers questions about images."""
+"""A run that answers questions about images, on the devices it is trained on."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,21 +8,17 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from vlfusion_jax.config.dump import load_plain
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
-from vlfusion_jax.core.tree import flatten
 from vlfusion_jax.data import images
-from vlfusion_jax.data.examples import canvas_of
+from vlfusion_jax.data.examples import canvas_of, fills_texts
 from vlfusion_jax.data.records import Source
 from vlfusion_jax.data.vocabulary import Vocabulary
 from vlfusion_jax.models.families.table import model_spec
 from vlfusion_jax.serve.answers import Answer, best_answers
 from vlfusion_jax.serve.inputs import check_pictures
-from vlfusion_jax.train.checkpoint import load_meta, load_params
-from vlfusion_jax.train.converted import heads_of
 from vlfusion_jax.train.report import Answered
-from vlfusion_jax.train.setup import Run, build
+from vlfusion_jax.train.setup import Run
 
 
 class Predictor:
@@ -40,44 +36,23 @@ class Predictor:
         _check_answers(run.config, run.vocabulary)
         self._run, self._params = run, params
 
-    @classmethod
-    def load(cls, workdir: str | Path) -> "Predictor":
-        """From the newest checkpoint of a work directory, or from the folder of one checkpoint, on one device.
-
-        Raises:
-          UserError: no readable checkpoint, or one that does not answer questions about pictures.
-        """
-        meta = load_meta(workdir)
-        config = load_plain(meta["config"], str(workdir))
-        vocabulary = Vocabulary.from_dict(meta["vocabulary"])
-        _check_answers(config, vocabulary)
-        with config.unlocked():
-            config.sharding, config.train.micro_batches = "dp", 1
-        run = build(config, vocabulary, jax.local_devices()[:1])
-        params = run.abstract_state.params
-        own = "|".join(heads_of(flatten(params)))
-        return cls(run, load_params(workdir, params, allow_new=(rf"^{names.HEAD}(?!({own})/)",)))
-
-    def answer(self, image: str | Path | np.ndarray, question: str, top: int = 5) -> list[Answer]:
-        """The `top` most probable answers, best first.
-
-        Args:
-          image: path of an image file, or [height, width, 3] uint8 RGB.
-          question: its text.
-          top: how many answers.
-
-        Raises:
-          UserError: the file cannot be read or is no image, or the array has another shape or type.
-        """
-        return self.answer_all([image], [question], top)[0]
-
     def answer_all(
         self, pictures: Sequence[str | Path | np.ndarray], questions: Sequence[str], top: int = 5
     ) -> list[list[Answer]]:
-        """`answer` for many images with one question each, in one batch."""
+        """The `top` most probable answers, best first, to a question about each image, in one batch.
+
+        Args:
+          pictures: paths of image files, or [height, width, 3] uint8 RGB.
+          questions: as many texts.
+          top: how many answers.
+
+        Raises:
+          UserError: a file cannot be read or is no image, or an array has another shape or type.
+        """
         config, vocabulary = self._run.config, self._run.vocabulary
         fitted = [images.place(images.read_image(image), canvas_of(config.data)) for image in pictures]
-        encoded = [vocabulary.encode(question, config.data.question_length) for question in questions]
+        length, fill = config.data.question_length, fills_texts(config)
+        encoded = [vocabulary.encode(question, length, fill) for question in questions]
         columns = {
             names.IMAGE: [image for image, _ in fitted],
             names.IMAGE_MASK: [mask for _, mask in fitted],

@@ -12,6 +12,7 @@ from vlfusion_jax.config.schema import default_config
 from vlfusion_jax.convert.hugging_face import Imported, nested
 from vlfusion_jax.core import names
 from vlfusion_jax.core.tree import flatten
+from vlfusion_jax.data.examples import fills_texts
 from vlfusion_jax.data.vocabulary import Vocabulary
 from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.spec import TextInput
@@ -19,7 +20,8 @@ from vlfusion_jax.train.checkpoint import Checkpointer, load_meta, load_params, 
 from vlfusion_jax.train.meta import describe_model
 
 REPORT = "conversion.txt"
-# Longer texts than these are rare in questions and captions, and cost time; the model's tables keep their length.
+# Of texts in training: longer ones are rare in questions and captions, and cost time; the model's tables keep their
+# length. A model whose texts fill their length has that of its table.
 _USUAL_LENGTH = 40
 # How the images of a family were resized where it was trained, if not stretched.
 _RESIZE = {"vilt": "shorter", "clip": "crop", "bridgetower": "crop"}
@@ -38,8 +40,9 @@ def converted_config(imported: Imported, name: str) -> ConfigDict:
     if config.data.resize == "shorter":
         config.data.side_multiple = imported.model.patch_size
         config.data.shorter_side = imported.model.patch_size * imported.model.grid[0]
-    room = [each.length - each.position_offset for each in imported.spec.inputs if isinstance(each, TextInput)]
-    config.data.question_length = config.data.caption_length = min([_USUAL_LENGTH, *room])
+    room = [each.room for each in imported.spec.inputs if isinstance(each, TextInput)]
+    usual = [] if fills_texts(config) else [_USUAL_LENGTH]
+    config.data.question_length = config.data.caption_length = min([*usual, *room])
     for task in _TASKS:
         config.tasks[task].weight = float(task in imported.heads)
     return config

@@ -39,6 +39,8 @@ SIZES = {
         "text_activation": "gelu",
         "text_norm_epsilon": 1e-12,
         "text_positions": 512,  # rows of the position table
+        "begin_id": 30522,  # token that begins what is written: [DEC], behind BERT's vocabulary
+        "end_id": 102,  # token that ends it: BERT's [SEP]
         "dropout": 0.1,  # of the text: the image encoder has none on its branches
         "attention_dropout": 0.1,  # of the text
         "image_width": 768,

@@ -28,6 +28,7 @@ SIZES = {
         "text_norm_epsilon": 1e-6,
         "text_attention_dropout": 0.0,
         "text_positions": 64,  # rows of the text's position table
+        "fill_texts": True,  # the last token is repeated up to the length of texts, and counts as the others do
         "image_width": 768,  # also of the vectors that are compared
         "image_layers": 12,
         "image_heads": 12,
@@ -56,8 +57,8 @@ SIZES = {
 def spec(model: Any, given: Given) -> ModelSpec:
     """The model of `config.model`.
 
-    The released models were trained on texts filled up to 64 tokens that all count: their tokenizers give such texts a
-    mask of ones, and the last token is then that of a filled place.
+    The released models were trained on texts filled up to 64 tokens that all count: with `fill_texts` their mask is
+    ones, and the last token is that of the last place.
     """
     width = model.image_width
     image = Pool(

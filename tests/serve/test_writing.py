@@ -1,0 +1,117 @@
+"""Captions and answers in a model's own words, against the texts of `transformers`."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from tokenizers import decoders
+from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
+
+import vlfusion_jax
+from tests.parity.conftest import randomise
+from vlfusion_jax.cli.main import main
+from vlfusion_jax.core.errors import UserError
+from vlfusion_jax.data.tokenizer import train_tokenizer
+
+TEXTS = ("a picture of two small dogs", "what colour is it?", "seventeen apples, a zebra and one yellow hat")
+PICTURES = np.random.default_rng(0).integers(256, size=(4, 20, 30, 3), dtype=np.uint8)
+TOWER = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+LENGTH = 14
+CAPTIONING, QUESTIONS = transformers.BlipForConditionalGeneration, transformers.BlipForQuestionAnswering
+
+
+class Both:
+    """A model of theirs with random weights, and what the command makes of it."""
+
+    def __init__(self, kind: type, folder: Path, seed: int):
+        tokenizer = train_tokenizer(TEXTS, 90)
+        tokenizer.decoder = decoders.WordPiece()  # as the files of published models have it
+        vocab, sep = tokenizer.get_vocab_size(), tokenizer.token_to_id("[SEP]")
+        text = TOWER | {"vocab_size": vocab + 2, "max_position_embeddings": 24, "encoder_hidden_size": 16}
+        config = transformers.BlipConfig(
+            text_config=text | {"bos_token_id": vocab, "sep_token_id": sep},
+            vision_config=TOWER | {"image_size": 24, "patch_size": 8},
+        )  # fmt: skip
+        self.theirs = kind(config).eval()
+        randomise(self.theirs, seed)
+        with torch.no_grad():  # for texts that vary, and of which some end
+            self.theirs.text_decoder.bert.embeddings.word_embeddings.weight.mul_(8)
+            self.theirs.text_decoder.cls.predictions.bias[sep] += 3
+        self.theirs.save_pretrained(folder / "theirs")
+        tokenizer.save(str(folder / "theirs" / "tokenizer.json"))
+        self.tokenizer = transformers.PreTrainedTokenizerFast(
+            tokenizer_file=str(folder / "theirs" / "tokenizer.json"), cls_token="[CLS]", sep_token="[SEP]",
+            pad_token="[PAD]",
+        )  # fmt: skip
+        assert main(["convert", "--from=hf", str(folder / "theirs"), f"--out={folder / 'ours'}"]) == 0
+        self.folder, self.ours = folder, vlfusion_jax.load(folder / "ours")
+
+    def their_tokens(self, picture: np.ndarray, text: str | None, beams: int, **how: Any) -> Any:
+        processor = BlipImageProcessorPil(size={"height": 24, "width": 24})
+        inputs = dict(processor(picture, return_tensors="pt"))
+        if text is not None:
+            read = self.tokenizer(text, return_tensors="pt")
+            inputs |= {"input_ids": read.input_ids, "attention_mask": read.attention_mask}
+        return self.theirs.generate(**inputs, num_beams=beams, max_length=LENGTH, **how)
+
+    def their_text(self, picture: np.ndarray, text: str | None, beams: int) -> str:
+        return self.tokenizer.decode(self.their_tokens(picture, text, beams)[0], skip_special_tokens=True)
+
+
+@pytest.fixture(scope="module", params=[0, 1])
+def captioner(request, tmp_path_factory) -> Both:
+    return Both(CAPTIONING, tmp_path_factory.mktemp("captioner"), request.param)
+
+
+@pytest.fixture(scope="module", params=[0, 1])
+def answerer(request, tmp_path_factory) -> Both:
+    return Both(QUESTIONS, tmp_path_factory.mktemp("answerer"), request.param)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize("prompt", ["", "a picture of"])
+def test_captions(captioner, prompt, beams):
+    captions = [captioner.ours.caption(picture, prompt, beams, LENGTH) for picture in PICTURES]
+    assert captions == [captioner.their_text(picture, prompt or None, beams) for picture in PICTURES]
+    assert all(caption.startswith(prompt) and len(caption) > len(prompt) for caption in captions)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_answers(answerer, beams):
+    for picture, question in zip(PICTURES, (*TEXTS, "is a zebra yellow"), strict=True):
+        [answer] = answerer.ours.answer(picture, question, beams=beams, max_length=LENGTH)
+        assert answer.text == answerer.their_text(picture, question, beams)
+        assert 0 < answer.probability < 1
+
+
+def test_the_probability_of_a_text_is_that_of_its_tokens(answerer):
+    [answer] = answerer.ours.answer(PICTURES[0], TEXTS[0], beams=3, max_length=LENGTH)
+    how = {"output_scores": True, "return_dict_in_generate": True, "length_penalty": 1.0}
+    made = answerer.their_tokens(PICTURES[0], TEXTS[0], 3, **how)
+    tokens = int((made.sequences[0] != answerer.tokenizer.pad_token_id).sum()) - 1  # behind the one that begins it
+    assert np.log(answer.probability) == pytest.approx(float(made.sequences_scores[0]) * tokens, abs=1e-4)
+
+
+def test_what_a_model_does_not_write_is_said(captioner, answerer):
+    with pytest.raises(UserError, match=r"writes no captions: it has no head 'caption'; it answers questions"):
+        answerer.ours.caption(PICTURES[0])
+    with pytest.raises(UserError, match=r"cannot answer questions: it has no head 'vqa'; it writes captions"):
+        captioner.ours.answer(PICTURES[0], TEXTS[1])
+    with pytest.raises(UserError, match="max_length is 25; this model has room for 24"):
+        captioner.ours.caption(PICTURES[0], max_length=25)
+    with pytest.raises(UserError, match="beams is 0"):
+        captioner.ours.caption(PICTURES[0], beams=0)
+
+
+def test_back_in_transformers_a_model_writes_the_same(captioner):
+    back = captioner.folder / "back"
+    assert main(["convert", "--to=hf", str(captioner.folder / "ours"), f"--out={back}"]) == 0
+    before, after = (json.loads((captioner.folder / each / "config.json").read_text()) for each in ("theirs", "back"))
+    for key in ("bos_token_id", "sep_token_id"):
+        assert after["text_config"][key] == before["text_config"][key]
+    shutil.rmtree(back)
