@@ -45,7 +45,9 @@ def define_flags(values: flags.FlagValues) -> None:
         "family", "", "family that SRC must be of; default what its config.json says", flag_values=values
     )
     flags.DEFINE_string("size", "base", "size of the family, where SRC has no config.json", flag_values=values)
-    flags.DEFINE_string("tokenizer", "", "tokenizer.json or vocab.txt, where SRC has none", flag_values=values)
+    flags.DEFINE_string(
+        "tokenizer", "", "tokenizer.json, vocab.txt or vocab.json, where SRC has none", flag_values=values
+    )
     flags.DEFINE_string(
         "heads", "", "heads to have, such as vqa,mlm; new ones start fresh; default those of SRC", flag_values=values
     )

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -12,6 +13,7 @@ from ml_collections import ConfigDict
 
 from vlfusion_jax.config.keys import nearest
 from vlfusion_jax.convert.answers import choose_answers, numbered_answers
+from vlfusion_jax.convert.expressed import check_expressed
 from vlfusion_jax.convert.families import (
     bert,
     blip,
@@ -139,7 +141,7 @@ def export_model(
       answers: names of the answers, in the order of their classes.
 
     Raises:
-      UserError: the class does not exist, or has no place for some parameter.
+      UserError: the class does not exist, has no place for some parameter, or its `config.json` none for some shape.
     """
     converter = converter_of(family)
     if architecture not in converter.HEADS:
@@ -152,7 +154,15 @@ def export_model(
     if answers:
         config["id2label"] = {str(i): answer for i, answer in enumerate(answers)}
         config["label2id"] = {answer: i for i, answer in enumerate(answers)}
-    return export_weights(params, converter.name_map(model, sizes, architecture)), config
+    keys = converter.name_map(model, sizes, architecture)
+    tensors = export_weights(params, keys)
+    written = Checkpoint(f"this {family}", Path(), tuple(tensors), tensors.__getitem__, config)
+    view = _view(written, family, architecture)
+    # Theirs does not know how ours lays its layers out.
+    spec = replace(FAMILIES[family].spec(view.model, view.sizes), scan=model.scan_layers)
+    unread = {each.ours for each in keys.entries if any(re.search(rule, each.theirs) for rule in view.keys.ignored)}
+    check_expressed({path: x.shape for path, x in params.items() if path not in unread}, spec, architecture)
+    return tensors, config
 
 
 def converter_of(family: str) -> ModuleType:

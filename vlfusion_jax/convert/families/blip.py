@@ -40,8 +40,6 @@ FIELDS = Fields(
     text_activation="text_config.hidden_act",
     text_norm_epsilon="text_config.layer_norm_eps",
     text_positions="text_config.max_position_embeddings",
-    begin_id="text_config.bos_token_id",
-    end_id="text_config.sep_token_id",
     dropout="text_config.hidden_dropout_prob",
     attention_dropout="text_config.attention_probs_dropout_prob",
     image_width="vision_config.hidden_size",
@@ -81,8 +79,6 @@ def config_of(model: Any, sizes: Given, architecture: str) -> dict[str, Any]:
     """Their `config.json` from our hyperparameters."""
     if VARIANTS[architecture] != model.variant:
         raise UserError(f"{architecture} is for model.variant={VARIANTS[architecture]!r}; this is {model.variant!r}.")
-    if sizes.image_size[0] != sizes.image_size[1]:
-        raise UserError(f"{architecture} reads square images only; these are {sizes.image_size}.")
     config = FIELDS.theirs(model)
     config["text_config"] |= {"vocab_size": sizes.vocab, "encoder_hidden_size": model.image_width}
     config["vision_config"]["image_size"] = sizes.image_size[0]

@@ -82,16 +82,10 @@ def given(config: dict[str, Any], answers: int) -> Given:
 
 def config_of(model: Any, sizes: Given, architecture: str) -> dict[str, Any]:
     """Their `config.json` from our hyperparameters."""
-    height, width = sizes.image_size
-    if height != width or model.modalities != 2:
-        raise UserError(
-            f"{architecture} reads square images and knows 2 modalities; this model has images of {height} x {width} "
-            f"pixels and model.modalities={model.modalities}."
-        )
     config = FIELDS.theirs(model)
     config["num_attention_heads"] = model.heads
     config["text_config"] |= {"hidden_size": model.width, "vocab_size": sizes.vocab}
-    config["vision_config"] |= {"num_hidden_layers": model.layers, "image_size": height}
+    config["vision_config"] |= {"num_hidden_layers": model.layers, "image_size": sizes.image_size[0]}
     return config
 
 
@@ -99,7 +93,8 @@ def name_map(model: Any, sizes: Given, architecture: str) -> NameMap:
     """Keys of `architecture` beside our parameters."""
     base = "" if architecture == "BridgeTowerModel" else "bridgetower."
     visual = f"{base}vision_model.visual"
-    embeddings, cells = f"{visual}.embeddings", (sizes.image_size[0] // model.patch_size) ** 2
+    height, width = sizes.image_size
+    embeddings, cells = f"{visual}.embeddings", (height // model.patch_size) * (width // model.patch_size)
     entries = [
         *bert_embeddings(f"{base}text_model.embeddings", "text", sizes.vocab),
         *patch_embeddings(
