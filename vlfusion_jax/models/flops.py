@@ -238,8 +238,8 @@ def _head_flops(spec: ModelSpec, name: str, streams: dict[str, _Stream], widths:
     head = spec.head(name)
     if isinstance(head, WordHead):
         tokens = streams[head.stream].tokens if head.everywhere else predictions
-        width = streams[head.stream].width
-        return tokens * 2 * (width**2 + width * spec.words(head).padded_vocab)
+        words = spec.words(head)
+        return tokens * 2 * words.width * (streams[head.stream].width + words.padded_vocab)
     if isinstance(head, ContrastiveHead):
         return sum(_pool_flops(pool, streams) for _, pool in head.vectors)
     if isinstance(head, RegionHead):

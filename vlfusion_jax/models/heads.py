@@ -19,9 +19,10 @@ from vlfusion_jax.ops.attention import MASKED_SCORE
 
 
 class WordLogits(nn.Module):
-    """Word logits: projection, activation, norm, and the word table transposed (BERT, Devlin et al. 2019).
+    """Word logits: projection to the word table's width, activation, norm, and that table transposed.
 
-    Where positions are given only they are projected, so that [rows, tokens, vocab] never exists.
+    As in BERT (Devlin et al. 2019), whose tokens are as wide as that table. Where positions are given only they are
+    projected, so that [rows, tokens, vocab] never exists.
     """
 
     spec: WordHead
@@ -32,7 +33,7 @@ class WordLogits(nn.Module):
     def __call__(self, text_btd: jax.Array, positions_bp: jax.Array | None, words_vd: jax.Array) -> jax.Array:
         """[rows, tokens, width], [rows, p] and [padded vocab, width] → [rows, p or tokens, padded vocab] f32."""
         x = text_btd if positions_bp is None else jnp.take_along_axis(text_btd, positions_bp[..., None], axis=1)
-        x = _transform(x, self.spec.activation, self.spec.epsilon, self.dtype)
+        x = _transform(x, words_vd.shape[1], self.spec.activation, self.spec.epsilon, self.dtype)
         table = words_vd
         if not self.spec.tied:
             table = Table(*words_vd.shape, names.VOCAB, self.dtype, name="words")()
@@ -76,7 +77,7 @@ class RegionLogits(nn.Module):
 
     @nn.compact
     def __call__(self, image_btd: jax.Array) -> dict[str, jax.Array]:
-        x = _transform(image_btd, self.spec.activation, self.spec.epsilon, self.dtype)
+        x = _transform(image_btd, image_btd.shape[-1], self.spec.activation, self.spec.epsilon, self.dtype)
         return {
             name: Projection(
                 "btd,dc->btc", (x.shape[-1], size), (names.EMBED, names.PIXELS), (size,), (names.PIXELS,),
@@ -140,11 +141,10 @@ def mask_classes(logits: jax.Array, classes: int) -> jax.Array:
     return jnp.where(jnp.arange(logits.shape[-1]) < classes, logits, MASKED_SCORE)
 
 
-def _transform(x: jax.Array, activation: str, epsilon: float, dtype: Any) -> jax.Array:
-    """Projection, activation and norm of tokens; called in the compact method of a head."""
-    width = x.shape[-1]
+def _transform(x: jax.Array, width: int, activation: str, epsilon: float, dtype: Any) -> jax.Array:
+    """Projection to `width`, activation and norm of tokens; called in the compact method of a head."""
     x = Projection(
-        "bpd,de->bpe", (width, width), (names.PIXELS, names.EMBED), (width,), (names.EMBED,),
+        "bpd,de->bpe", (x.shape[-1], width), (names.PIXELS, names.EMBED), (width,), (names.EMBED,),
         dtype=dtype, name="transform",
     )(x)  # fmt: skip
     return LayerNorm(epsilon, dtype, name="norm")(ACTIVATIONS[activation](x))

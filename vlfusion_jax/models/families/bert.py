@@ -5,6 +5,7 @@ from typing import Any
 from vlfusion_jax.core import names
 from vlfusion_jax.layers.block import MLP, SELF, BlockSpec, Stage
 from vlfusion_jax.models.families.given import Given
+from vlfusion_jax.models.families.tower import Tower
 from vlfusion_jax.models.spec import TEXT, ClassHead, ModelSpec, Pool, TextInput, WordHead
 
 SIZES = {
@@ -35,24 +36,31 @@ SIZES = {
 
 def spec(model: Any, given: Given, word_activation: str = "") -> ModelSpec:
     """The model of `config.model`; `word_activation` is that of the word head where it is not the layers'."""
-    width, epsilon = model.width, model.norm_epsilon
-    block = BlockSpec(
-        model.heads, model.mlp_width, "post", epsilon, model.activation, model.dropout, model.attention_dropout
-    )
+    text = tower(model, given)
     pooled = (names.VQA, ClassHead(given.answers, given.answer_hidden, pad=True))
     return ModelSpec(
-        inputs=(
-            TextInput(
-                TEXT, given.vocab, width, model.text_positions, model.token_types, model.position_offset, epsilon,
-                dropout=model.dropout,
-            ),
-        ),
-        steps=(Stage("text_layers", (TEXT,), (block,), (SELF, MLP), model.layers),),
-        pools=(Pool(TEXT, "first", width, activation="tanh"),) if model.pooler else (),
+        inputs=(text.input,),
+        steps=text.steps,
+        pools=(Pool(TEXT, "first", model.width, activation="tanh"),) if model.pooler else (),
         heads=(
-            (names.MLM, WordHead(TEXT, word_activation or model.activation, epsilon)),
+            (names.MLM, WordHead(TEXT, word_activation or model.activation, model.norm_epsilon)),
             *((pooled,) if model.pooler else ()),
         ),
         scan=model.scan_layers,
         remat=model.remat,
+    )
+
+
+def tower(model: Any, given: Given) -> Tower:
+    """Words, positions and token types, and post-norm layers."""
+    epsilon = model.norm_epsilon
+    block = BlockSpec(
+        model.heads, model.mlp_width, "post", epsilon, model.activation, model.dropout, model.attention_dropout
+    )
+    return Tower(
+        TextInput(
+            TEXT, given.vocab, model.width, model.text_positions, model.token_types, model.position_offset, epsilon,
+            dropout=model.dropout,
+        ),
+        Stage("text_layers", (TEXT,), (block,), (SELF, MLP), model.layers),
     )  # fmt: skip

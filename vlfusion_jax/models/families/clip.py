@@ -5,6 +5,7 @@ from typing import Any
 from vlfusion_jax.core import names
 from vlfusion_jax.layers.block import MLP, SELF, BlockSpec, Stage
 from vlfusion_jax.models.families.given import Given
+from vlfusion_jax.models.families.tower import Tower
 from vlfusion_jax.models.spec import (
     IMAGE,
     TEXT,
@@ -63,10 +64,7 @@ def spec(model: Any, given: Given) -> ModelSpec:
     return ModelSpec(
         inputs=(
             TextInput(TEXT, given.vocab, model.text_width, model.text_positions, epsilon=None),
-            ImageInput(
-                "patch", given.image_size, model.image_width, model.patch_size, patch_bias=False, cls=True,
-                epsilon=model.image_norm_epsilon, mean=model.pixel_mean, std=model.pixel_std,
-            ),
+            tower(model, given).input,
         ),
         steps=towers(model, causal=True),
         pools=(Pool(TEXT, "last"), Pool(IMAGE, "first")),
@@ -80,20 +78,33 @@ def spec(model: Any, given: Given) -> ModelSpec:
     )  # fmt: skip
 
 
+def tower(model: Any, given: Given) -> Tower:
+    """CLIP's ViT: patches without a bias behind a class token, a norm, pre-norm layers, and the norm behind them."""
+    layers, norm = _layers(model, IMAGE)
+    return Tower(
+        ImageInput(
+            "patch", given.image_size, model.image_width, model.patch_size, patch_bias=False, cls=True,
+            epsilon=model.image_norm_epsilon, mean=model.pixel_mean, std=model.pixel_std,
+        ),
+        layers,
+        (norm,),
+    )  # fmt: skip
+
+
 def towers(model: Any, causal: bool) -> tuple[Stage | Transform, ...]:
     """Pre-norm layers over the text and over the image, which never meet, and the norm behind each."""
-    text_block, image_block = (
-        BlockSpec(
-            model[f"{each}_heads"], model[f"{each}_mlp_width"], "pre", model[f"{each}_norm_epsilon"],
-            model[f"{each}_activation"], attention_dropout=model[f"{each}_attention_dropout"],
-        )
-        for each in (TEXT, IMAGE)
+    return _layers(model, TEXT, causal) + _layers(model, IMAGE)
+
+
+def _layers(model: Any, stream: str, causal: bool = False) -> tuple[Stage, Transform]:
+    epsilon = model[f"{stream}_norm_epsilon"]
+    block = BlockSpec(
+        model[f"{stream}_heads"], model[f"{stream}_mlp_width"], "pre", epsilon, model[f"{stream}_activation"],
+        attention_dropout=model[f"{stream}_attention_dropout"],
     )  # fmt: skip
     return (
-        Stage("text_layers", (TEXT,), (text_block,), (SELF, MLP), model.text_layers, causal=causal),
-        Stage("image_layers", (IMAGE,), (image_block,), (SELF, MLP), model.image_layers),
-        Transform("text_norm", TEXT, TEXT, norm_out=model.text_norm_epsilon),
-        Transform("image_norm", IMAGE, IMAGE, norm_out=model.image_norm_epsilon),
+        Stage(f"{stream}_layers", (stream,), (block,), (SELF, MLP), model[f"{stream}_layers"], causal=causal),
+        Transform(f"{stream}_norm", stream, stream, norm_out=epsilon),
     )
 
 

@@ -23,7 +23,7 @@ def region_input(form: str, model: Any, given: Given, width: int, **more: Any) -
       width: of the tokens.
       **more: further attributes.
     """
-    patch = model.region_patch
+    patch, more = model.region_patch, more | {"whole": form == "vilbert"}
     if not patch:
         return RegionInput(form, model.region_features, width, model.regions, **more)
     cells = (given.image_size[0] // patch) * (given.image_size[1] // patch)

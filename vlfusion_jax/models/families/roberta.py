@@ -16,3 +16,4 @@ SIZES = {
 }
 
 spec = partial(bert.spec, word_activation="gelu")
+tower = bert.tower

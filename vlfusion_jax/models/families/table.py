@@ -22,6 +22,7 @@ from vlfusion_jax.models.families import (
     resnet,
     roberta,
     siglip,
+    towers,
     uniter,
     vilbert,
     vilt,
@@ -65,8 +66,8 @@ _CHOICES = {
     "image_tokens": ("patch", "conv"),
     "variant": blip.VARIANTS,
     "bridge": ("add", "scaled_add", "interpolate"),
-    "text_tower": baselines.TEXT_TOWERS,
-    "image_tower": baselines.IMAGE_TOWERS,
+    "text_tower": towers.TEXT_TOWERS,
+    "image_tower": towers.IMAGE_TOWERS,
     "late_weights": ("learned", "fixed"),
 }
 # Hyperparameters, by the end of their names, that may be 0.

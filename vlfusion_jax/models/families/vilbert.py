@@ -88,7 +88,7 @@ def spec(model: Any, given: Given) -> ModelSpec:
                 TEXT, given.vocab, model.text_width, model.text_positions, model.token_types, epsilon=epsilon,
                 dropout=dropout,
             ),
-            region_input("vilbert", model, given, model.image_width, epsilon=epsilon, dropout=dropout, whole=True),
+            region_input("vilbert", model, given, model.image_width, epsilon=epsilon, dropout=dropout),
         ),
         steps=tuple(stage for stage in stages if stage.layers),
         pools=tuple(Pool(stream, "first", model.cross_width, activation="relu") for stream in (TEXT, IMAGE)),

@@ -5,6 +5,7 @@ from typing import Any
 from vlfusion_jax.core import names
 from vlfusion_jax.layers.block import MLP, SELF, BlockSpec, Stage
 from vlfusion_jax.models.families.given import Given
+from vlfusion_jax.models.families.tower import Tower
 from vlfusion_jax.models.spec import IMAGE, ClassHead, ImageInput, ModelSpec, Pool, Transform
 
 SIZES = {
@@ -34,23 +35,28 @@ SIZES = {
 
 def spec(model: Any, given: Given) -> ModelSpec:
     """The model of `config.model`."""
-    width, epsilon = model.width, model.norm_epsilon
-    block = BlockSpec(
-        model.heads, model.mlp_width, "pre", epsilon, model.activation, model.dropout, model.attention_dropout
-    )
+    image = tower(model, given)
     return ModelSpec(
-        inputs=(
-            ImageInput(
-                "patch", given.image_size, width, model.patch_size, cls=True, dropout=model.dropout,
-                mean=model.pixel_mean, std=model.pixel_std,
-            ),
-        ),
-        steps=(
-            Stage("image_layers", (IMAGE,), (block,), (SELF, MLP), model.layers),
-            Transform("image_norm", IMAGE, IMAGE, norm_out=epsilon),
-        ),
-        pools=(Pool(IMAGE, "first", width, activation="tanh") if model.pooler else Pool(IMAGE),),
+        inputs=(image.input,),
+        steps=image.steps,
+        pools=(Pool(IMAGE, "first", model.width, activation="tanh") if model.pooler else Pool(IMAGE),),
         heads=((names.VQA, ClassHead(given.answers, given.answer_hidden, pad=True)),),
         scan=model.scan_layers,
         remat=model.remat,
+    )
+
+
+def tower(model: Any, given: Given) -> Tower:
+    """Patches behind a class token, pre-norm layers, and the norm behind them."""
+    epsilon = model.norm_epsilon
+    block = BlockSpec(
+        model.heads, model.mlp_width, "pre", epsilon, model.activation, model.dropout, model.attention_dropout
+    )
+    return Tower(
+        ImageInput(
+            "patch", given.image_size, model.width, model.patch_size, cls=True, dropout=model.dropout,
+            mean=model.pixel_mean, std=model.pixel_std,
+        ),
+        Stage("image_layers", (IMAGE,), (block,), (SELF, MLP), model.layers),
+        (Transform("image_norm", IMAGE, IMAGE, norm_out=epsilon),),
     )  # fmt: skip
