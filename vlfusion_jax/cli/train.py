@@ -31,7 +31,10 @@ def define_flags(values: flags.FlagValues) -> None:
     define_config_flag(values)
     flags.DEFINE_string("workdir", "", "where the run lives; default runs/NAME of the config", flag_values=values)
     flags.DEFINE_string(
-        "init_from", "", "work directory or checkpoint whose weights a new run starts from", flag_values=values
+        "init_from",
+        "",
+        "work directory or checkpoint whose weights a new run starts from; several, with commas, start a tower each",
+        flag_values=values,
     )
     define_device_flags(values)
 

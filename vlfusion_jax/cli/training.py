@@ -12,6 +12,7 @@ from vlfusion_jax.data.pipeline import check_data, check_eval_data, train_batche
 from vlfusion_jax.data.records import Source
 from vlfusion_jax.data.source import fingerprint, open_source
 from vlfusion_jax.data.vocabulary import Vocabulary, build_vocabulary
+from vlfusion_jax.train.begin import source_of_words
 from vlfusion_jax.train.checkpoint import has_checkpoint, load_meta
 from vlfusion_jax.train.loop import Outcome, train
 from vlfusion_jax.train.setup import Run, build, check_best_metric
@@ -56,5 +57,8 @@ def _vocabulary_to_go_on_with(config: ConfigDict, workdir: Path) -> Vocabulary |
     """That of the weights a run starts from; None for a run from nothing."""
     if not config.init_from:
         return None
-    meta = load_meta(workdir if has_checkpoint(workdir) else config.init_from)
+    source = str(workdir) if has_checkpoint(workdir) else source_of_words(config)
+    if not source:
+        return None
+    meta = load_meta(source)
     return Vocabulary.from_dict(meta["vocabulary"])

@@ -22,7 +22,7 @@ from ml_collections import ConfigDict
 from orbax.checkpoint import v1 as ocp
 
 from vlfusion_jax.core.errors import UserError
-from vlfusion_jax.core.tree import flatten, path_name
+from vlfusion_jax.core.tree import flatten, nested, path_name
 from vlfusion_jax.train.checksum import checksums
 
 FOLDER = "checkpoints"
@@ -214,7 +214,7 @@ def load_params(
         with _context():
             stored = flatten(ocp.checkpointables_metadata(folder).metadata[_STATE]["params"])
         reused = _reusable(wanted, stored, allow_new, allow_longer, folder)
-        loaded = _load(folder, {_STATE: {"params": _nest(reused)}}, partial=True)[_STATE]["params"]
+        loaded = _load(folder, {_STATE: {"params": nested(reused)}}, partial=True)[_STATE]["params"]
         _check_arrays(flatten(loaded), reused)
         _check_sums(loaded, _read_meta(folder)[_CHECKSUMS], prefix="params/")
         return {name: _first_rows(leaf, wanted[name]) for name, leaf in flatten(loaded).items()}
@@ -283,17 +283,6 @@ def _reusable(
         for name, leaf in wanted.items()
         if name not in missing and name not in reshaped
     }
-
-
-def _nest(leaves: dict[str, Any]) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for name, leaf in leaves.items():
-        *folders, last = name.split("/")
-        place = tree
-        for folder in folders:
-            place = place.setdefault(folder, {})
-        place[last] = leaf
-    return tree
 
 
 def _context(partial: bool = False) -> ocp.Context:

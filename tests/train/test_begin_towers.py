@@ -1,0 +1,134 @@
+"""A run whose towers start from models of other families, each from its own."""
+
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+
+from vlfusion_jax.config.schema import default_config
+from vlfusion_jax.core.errors import UserError
+from vlfusion_jax.core.tree import flatten, nested
+from vlfusion_jax.data.vocabulary import Vocabulary
+from vlfusion_jax.models.families.table import hyperparameters
+from vlfusion_jax.train.begin import begin, source_of_words
+from vlfusion_jax.train.checkpoint import Checkpointer
+from vlfusion_jax.train.meta import describe_model
+
+WORDS, OTHER_WORDS = '{"of": "bert"}', '{"of": "clip"}'
+BERT = {
+    "text/embedding/words/table": (8, 4),
+    "text/embedding/positions/table": (9, 4),
+    "text_layers/layers/text_mlp/kernel": (2, 4),
+    "text_pooler/projection/kernel": (4, 4),
+    "head_mlm/bias": (8,),
+}
+CLIP = {
+    "text/embedding/words/table": (16, 6),
+    "text_layers/layers/text_mlp/kernel": (3, 6),
+    "text_norm/norm_out/scale": (6,),
+    "image/patches/kernel": (3, 5),
+    "image_layers/layers/image_mlp/kernel": (1, 5),
+    "image_norm/norm_out/scale": (5,),
+    "head_contrastive/scale": (),
+}
+MODEL = {
+    "text/embedding/words/table": (8, 4),
+    "text/embedding/positions/table": (6, 4),
+    "text_layers/layers/text_mlp/kernel": (2, 4),
+    "image/patches/kernel": (3, 5),
+    "image_layers/layers/image_mlp/kernel": (1, 5),
+    "image_norm/norm_out/scale": (5,),
+    "image_transform/projection/kernel": (5, 4),
+    "head_vqa/bias": (2,),
+}
+
+
+def arrays(shapes: dict[str, tuple], seed: int) -> dict:
+    rng, whole = np.random.default_rng(seed), NamedSharding(jax.make_mesh((1,), ("data",)), PartitionSpec())
+    values = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    return nested({name: jax.device_put(value, whole) for name, value in values.items()})
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Function (family, shapes, words, seed) -> path of a checkpoint with random parameters, and these."""
+
+    def make(family: str, shapes: dict[str, tuple], words: str, seed: int) -> tuple[str, dict]:
+        config, params = default_config(), arrays(shapes, seed)
+        config.model = hyperparameters(family, "tiny")
+        checkpoints = Checkpointer(tmp_path / family, config.checkpoint)
+        checkpoints.save(0, {"params": params}, describe_model(config, Vocabulary(words, (), ())))
+        checkpoints.close()
+        return str(tmp_path / family), flatten(params)
+
+    return make
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Function (init_from, shapes=MODEL) -> (parameters that the run begins with, those it would have had)."""
+
+    def make(init_from: str, shapes: dict[str, tuple] = MODEL) -> tuple[dict, dict]:
+        config, fresh = default_config(), arrays(shapes, 7)
+        config.model, config.init_from = hyperparameters("late_fusion", "tiny"), init_from
+        state = SimpleNamespace(params=fresh)
+        state.replace = lambda params: SimpleNamespace(params=params)
+        abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), fresh)
+        run = SimpleNamespace(
+            config=config, vocabulary=Vocabulary(WORDS, ("no", "yes"), ()), init_state=lambda: state,
+            abstract_state=SimpleNamespace(params=abstract),
+        )  # fmt: skip
+        checkpoints = Checkpointer(tmp_path / "run", config.checkpoint)
+        found = begin(run, checkpoints)[0].params
+        checkpoints.close()
+        return flatten(found), flatten(fresh)
+
+    return make
+
+
+def test_each_tower_starts_from_its_own_model(store, start, capfd):
+    (bert, text), (clip, image) = store("bert", BERT, WORDS, 1), store("clip", CLIP, OTHER_WORDS, 2)
+    found, fresh = start(f"{bert},{clip}")
+    for name, leaf in found.items():
+        source = text if name.startswith("text") else image
+        if name in ("image_transform/projection/kernel", "head_vqa/bias"):
+            source = fresh
+        np.testing.assert_array_equal(leaf, source[name][: len(leaf)], err_msg=name)
+    said = capfd.readouterr().err
+    assert f"text tower: 3 of 3 parameters from {bert}" in said
+    assert f"image tower: 3 of 3 parameters from {clip}" in said
+    assert "2 other parameters begin at random" in said
+
+
+def test_a_tower_that_does_not_fit_is_left_and_nothing_at_all_is_refused(store, start):
+    bert, text = store("bert", BERT, WORDS, 1)
+    found, fresh = start(bert)
+    np.testing.assert_array_equal(found["image/patches/kernel"], fresh["image/patches/kernel"])
+    np.testing.assert_array_equal(found["text/embedding/words/table"], text["text/embedding/words/table"])
+    with pytest.raises(
+        UserError, match=r"(?s)no tower of .*bert is one.*text_mlp/kernel: \(2, 4\) in the checkpoint, \(5"
+    ):
+        start(bert, MODEL | {"text_layers/layers/text_mlp/kernel": (5, 4)})
+    with pytest.raises(UserError, match=r"(?s)text: filled by .*bert.*image: it has none"):
+        start(f"{bert},{bert}")
+
+
+def test_words_with_other_numbers_are_refused(store, start):
+    bert, _ = store("bert", BERT, OTHER_WORDS, 1)
+    with pytest.raises(UserError, match=r"the tokenizer of .*bert is not that of the run"):
+        start(bert)
+
+
+def test_the_words_are_those_of_the_first_source_that_reads_text(store):
+    config = default_config()
+    config.model = hyperparameters("late_fusion", "tiny")
+    bert, _ = store("bert", BERT, WORDS, 1)
+    vit, _ = store("vit", {"image/patches/kernel": (3, 5)}, "{}", 2)
+    config.init_from = f"{vit}, {bert}"
+    assert source_of_words(config) == bert
+    config.init_from = vit
+    assert source_of_words(config) == ""
+    config.model = hyperparameters("vit", "tiny")
+    assert source_of_words(config) == vit
