@@ -15,6 +15,7 @@ from vlfusion_jax.convert.hugging_face import nested
 from vlfusion_jax.core import names
 from vlfusion_jax.models.families import blip
 from vlfusion_jax.models.families.given import Given
+from vlfusion_jax.models.families.pixels import CLIP
 from vlfusion_jax.models.families.table import hyperparameters
 from vlfusion_jax.models.fusion import FusionModel
 from vlfusion_jax.models.output import FusionOutput
@@ -75,7 +76,7 @@ def draw_inputs(config: transformers.BlipConfig, seed: int, kind: str = "", rows
 
 
 def pixels_of(inputs: dict[str, np.ndarray]) -> torch.Tensor:
-    pixels = (inputs[names.IMAGE] - np.float32(blip.MEAN)) / np.float32(blip.STD)
+    pixels = (inputs[names.IMAGE] - np.float32(CLIP["pixel_mean"])) / np.float32(CLIP["pixel_std"])
     return torch.tensor(pixels.transpose(0, 3, 1, 2))
 
 

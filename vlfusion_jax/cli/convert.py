@@ -1,5 +1,6 @@
 """vlfusion convert --from=hf SRC --out=DIR [--family=NAME [--size=NAME]] [--tokenizer=FILE]
                  [--heads=NAMES] [--answers=FILE]
+                 [--image_size=H[,W]] [--text_length=N]
 vlfusion convert --to=hf DIR --out=FOLDER [--architecture=CLASS]
 
 From a checkpoint of Hugging Face's transformers to ours and back, every key accounted for. SRC is a folder, a weights
@@ -17,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from absl import flags
+from ml_collections import ConfigDict
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer
 
@@ -24,9 +26,12 @@ from vlfusion_jax.cli.arguments import parse
 from vlfusion_jax.convert.answers import read_answers
 from vlfusion_jax.convert.hugging_face import Imported, converter_of, export_model, import_model
 from vlfusion_jax.convert.original import import_original
-from vlfusion_jax.convert.source import SAFETENSORS, open_checkpoint
+from vlfusion_jax.convert.images import describe, processor_of, reads_pixels
+from vlfusion_jax.convert.resize import resized, with_images
+from vlfusion_jax.convert.source import PROCESSOR, SAFETENSORS, open_checkpoint
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
+from vlfusion_jax.data.examples import canvas_of
 from vlfusion_jax.data.tokenizer import TOKENIZER, find_tokenizer, load_tokenizer, special_token, wordless_tokenizer
 from vlfusion_jax.data.vocabulary import Vocabulary
 from vlfusion_jax.models.families.table import model_spec
@@ -52,6 +57,12 @@ def define_flags(values: flags.FlagValues) -> None:
         "heads", "", "heads to have, such as vqa,mlm; new ones start fresh; default those of SRC", flag_values=values
     )
     flags.DEFINE_string("answers", "", "file of the answers' names, one a line, where SRC has none", flag_values=values)
+    flags.DEFINE_string(
+        "image_size", "", "H or H,W in pixels: positions of the image's cells are interpolated", flag_values=values
+    )
+    flags.DEFINE_integer(
+        "text_length", 0, "tokens to which the text's positions are cut; 0 = all", lower_bound=0, flag_values=values
+    )
     flags.DEFINE_string(
         "architecture", "", "class of transformers to write for, such as ViltForMaskedLM", flag_values=values
     )
@@ -83,12 +94,23 @@ def _from_hf(source: str, folder: Path, values: flags.FlagValues) -> list[str]:
         imported = import_original(checkpoint, values.family, values.size, heads=heads, answers=answers)
     else:
         raise UserError(f"{source} has no config.json: say what it is by --family, and --size where it is not base.")
+    imported = resized(with_images(imported, checkpoint.processor), _size(values.image_size), values.text_length)
     tokenizer = _tokenizer(imported, checkpoint.folder, values.tokenizer)
     vocabulary = Vocabulary(tokenizer.to_str(), imported.answers, (), rows=imported.sizes.vocab)
     write_converted(folder, imported, vocabulary, Path(values.out).name)
     if text_input(imported.spec) is not None:
         tokenizer.save(str(folder / TOKENIZER))
-    return imported.account.lines()
+    return imported.lines()
+
+
+def _size(text: str) -> tuple[int, int] | None:
+    """(Height, width) of `H` or `H,W`; None of nothing."""
+    sides = text.split(",")
+    if not text:
+        return None
+    if len(sides) > 2 or not all(side.isdecimal() for side in sides):
+        raise UserError(f"--image_size={text}: give height and width in pixels, such as 384 or 384,512.")
+    return int(sides[0]), int(sides[-1])
 
 
 def _tokenizer(imported: Imported, folder: Path, given: str) -> Tokenizer:
@@ -118,11 +140,23 @@ def _to_hf(source: str, folder: Path, architecture: str) -> list[str]:
     tensors, theirs = export_model(family, config.model, sizes, architecture, params, answers)
     save_file(tensors, folder / SAFETENSORS, metadata={"format": "pt"})
     _write_json(folder / "config.json", theirs)
-    if text_input(model_spec(config, vocabulary.size, len(vocabulary.answers))) is not None:
+    spec = model_spec(config, vocabulary.size, len(vocabulary.answers))
+    if text_input(spec) is not None:
         _write_tokenizer(folder, vocabulary)
     report = [f"{len(tensors)} tensors written for {architecture}", *(f"left out {head}" for head in left)]
+    report += _write_processor(folder, config) if reads_pixels(spec) else []
     (folder / REPORT).write_text("\n".join(report) + "\n", encoding="utf-8")
     return report
+
+
+def _write_processor(folder: Path, config: ConfigDict) -> list[str]:
+    """What `AutoImageProcessor` reads, and what the report says of it."""
+    canvas = canvas_of(config.data)
+    try:
+        _write_json(folder / PROCESSOR, processor_of(canvas, config.model, config.model.family))
+    except UserError as error:
+        return [f"images: no {PROCESSOR} written: {error}"]
+    return [f"images: {PROCESSOR} written: {describe(canvas)}"]
 
 
 def _write_tokenizer(folder: Path, vocabulary: Vocabulary) -> None:

@@ -45,10 +45,12 @@ def _data() -> ConfigDict:
     data.eval_split = "test"  # split evaluated on
     data.image_size = (75, 75)  # (height, width) of the array, in pixels; images are resized onto it, then padded
     # fit: as large as it goes | shorter: by their shorter side, ViLT's rule | stretch: to the whole array | crop: to
-    # fill the array, keeping their middle
+    # fill the array, keeping their middle | side_crop: by their shorter side, then the middle | shorter_crop: as
+    # shorter, then the middle
     data.resize = "fit"
-    data.shorter_side = 384  # resize=shorter: pixels of the shorter side; the longer has at most 1333/800 of it
-    data.side_multiple = 32  # resize=shorter: both sides are cut to multiples of it
+    data.shorter_side = 384  # pixels of the shorter side; with shorter*, the longer has at most 1333/800 of it
+    data.side_multiple = 32  # resize=shorter and shorter_crop: both sides are cut to multiples of it
+    data.resample = "auto"  # nearest | bilinear | bicubic | lanczos | box | hamming; auto: bicubic, of fit bilinear
     data.question_length = 16  # tokens, [CLS] and [SEP] included; longer questions are cut
     data.caption_length = 48  # tokens, [CLS] and [SEP] included; longer captions are cut
     data.questions_per_image = 1  # questions asked of each image of a training batch

@@ -15,7 +15,8 @@ from vlfusion_jax.core.errors import UserError
 _CHOICES = {
     "precision.compute": ("float32", "bfloat16"),
     "tasks.vqa.loss": ("bce", "ce"),
-    "data.resize": ("fit", "shorter", "stretch", "crop"),
+    "data.resize": ("fit", "shorter", "stretch", "crop", "side_crop", "shorter_crop"),
+    "data.resample": ("auto", "nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"),
     "optim.schedule": ("constant", "linear", "cosine"),
     "checkpoint.best_mode": ("max", "min"),
 }

@@ -28,6 +28,7 @@ from vlfusion_jax.convert.families import (
     vit,
 )  # fmt: skip
 from vlfusion_jax.convert.fields import require
+from vlfusion_jax.convert.images import Reading
 from vlfusion_jax.convert.heads import check_heads, read_params
 from vlfusion_jax.convert.name_map import Entry, NameMap
 from vlfusion_jax.convert.source import Checkpoint
@@ -80,6 +81,7 @@ class Imported:
       spec: the model's specification.
       params: {path: array}.
       account: what became of every key.
+      images: how its images are read (see `convert.resize`); None = not looked up, or it reads none.
     """
 
     family: str
@@ -91,6 +93,11 @@ class Imported:
     spec: ModelSpec
     params: dict[str, np.ndarray]
     account: Accounting
+    images: Reading | None = None
+
+    def lines(self) -> list[str]:
+        """The report, a line each."""
+        return [*(self.images.lines() if self.images else ()), *self.account.lines()]
 
 
 def import_model(

@@ -5,7 +5,7 @@ import os
 import pickle
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from vlfusion_jax.core.errors import UserError
 
+PROCESSOR = "preprocessor_config.json"
 SAFETENSORS, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLES = ("pytorch_model.bin", "model.pt", "model.pth")
 _WEIGHTS = (SAFETENSORS, INDEX, *PICKLES)
@@ -30,6 +31,7 @@ class Checkpoint:
       keys: of all tensors.
       read: the array of a key; floating-point ones as float32.
       config: content of `config.json`; empty where there is none.
+      processor: of `preprocessor_config.json`, or the part of `processor_config.json` about images; empty likewise.
     """
 
     where: str
@@ -37,6 +39,7 @@ class Checkpoint:
     keys: tuple[str, ...]
     read: Callable[[str], np.ndarray]
     config: dict[str, Any]
+    processor: dict[str, Any] = field(default_factory=dict)
 
 
 def open_checkpoint(source: str) -> Checkpoint:
@@ -58,7 +61,9 @@ def open_checkpoint(source: str) -> Checkpoint:
     # What TensorFlow calls the parameters of a layer norm, in checkpoints that come from there, such as BERT's.
     names = {key.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias"): key
              for key in keys}  # fmt: skip
-    return Checkpoint(source, folder, tuple(names), lambda key: read(names[key]), _config(folder))
+    return Checkpoint(
+        source, folder, tuple(names), lambda key: read(names[key]), _json(folder / "config.json"), _processor(folder)
+    )
 
 
 def _cached(name: str) -> Path:
@@ -95,14 +100,21 @@ def _weights_file(folder: Path) -> Path:
     raise UserError(f"{folder} holds no weights; expected one of {', '.join(_WEIGHTS)}.")
 
 
-def _config(folder: Path) -> dict[str, Any]:
-    file = folder / "config.json"
+def _json(file: Path) -> dict[str, Any]:
+    """Content of a file; empty where there is none."""
     if not file.is_file():
         return {}
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{file} is not JSON ({error}); fetch it again.") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{file} holds no JSON object; fetch it again.")
+    return content
+
+
+def _processor(folder: Path) -> dict[str, Any]:
+    return _json(folder / PROCESSOR) or _json(folder / "processor_config.json").get("image_processor", {})
 
 
 def _safetensors(file: Path) -> tuple[tuple[str, ...], Callable[[str], np.ndarray]]:

@@ -36,7 +36,7 @@ class Layout:
 
 def canvas_of(data: ConfigDict) -> images.Canvas:
     """The canvas that `config.data` asks for."""
-    return images.Canvas(tuple(data.image_size), data.resize, data.shorter_side, data.side_multiple)
+    return images.Canvas(tuple(data.image_size), data.resize, data.shorter_side, data.side_multiple, data.resample)
 
 
 def fills_texts(config: ConfigDict) -> bool:

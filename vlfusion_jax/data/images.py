@@ -12,6 +12,9 @@ from PIL import ExifTags, Image
 from vlfusion_jax.core.arithmetic import longest_side
 from vlfusion_jax.core.errors import UserError
 
+AUTO = "auto"
+RESAMPLINGS = {each.name.lower(): each for each in Image.Resampling}
+
 _SIDES = re.compile(r"(?<![a-z])(left|right|(counter|anti)?clockwise)", re.IGNORECASE)
 _DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 # By EXIF orientation. Pillow's exif_transpose also writes the tags anew, and fails where any of them is damaged.
@@ -83,14 +86,20 @@ class Canvas:
       resize: `fit`: scaled, keeping its aspect ratio, to fill the canvas in one direction; `shorter`: the shorter side
         becomes `shorter_side`, the longer at most 1333/800 of it, both are cut to `multiple` (ViLT, Kim et al. 2021,
         section 3.2; sizes as in its code); `stretch`: to the canvas whatever its aspect ratio; `crop`: to fill the
-        canvas in both directions, its middle kept.
-      shorter_side, multiple: in pixels, of `shorter`.
+        canvas in both directions, its middle kept; `side_crop`: the shorter side becomes `shorter_side`, then the
+        middle is kept, with black where the image ends before the canvas (ResNet); `shorter_crop`: as `shorter`, then
+        the middle (BridgeTower).
+      shorter_side: in pixels, of `shorter`, `side_crop` and `shorter_crop`.
+      multiple: in pixels, of `shorter` and `shorter_crop`.
+      resample: one of `RESAMPLINGS`, or `auto`: bilinear for `fit`, which is for small models of our own, and bicubic
+        for the others, as most published models had it.
     """
 
     size: tuple[int, int]
     resize: str = "fit"
     shorter_side: int = 0
     multiple: int = 1
+    resample: str = AUTO
 
 
 def scale(image: np.ndarray, canvas: Canvas) -> np.ndarray:
@@ -100,20 +109,28 @@ def scale(image: np.ndarray, canvas: Canvas) -> np.ndarray:
     """
     height, width = image.shape[:2]
     target = _target(height, width, canvas)
-    # `fit` is for small models of our own; the published ones were trained on bicubic resampling.
-    how = Image.Resampling.BILINEAR if canvas.resize == "fit" else Image.Resampling.BICUBIC
+    usual = "bilinear" if canvas.resize == "fit" else "bicubic"
+    how = RESAMPLINGS[usual if canvas.resample == AUTO else canvas.resample]
     if target != (height, width):
         image = np.asarray(Image.fromarray(image).resize(target[::-1], how))
-    if canvas.resize == "crop":
-        top, left = ((there - here) // 2 for there, here in zip(target, canvas.size, strict=True))
-        image = image[top : top + canvas.size[0], left : left + canvas.size[1]]
-    return image
+    return _middle(image, canvas.size) if canvas.resize.endswith("crop") else image
+
+
+def _middle(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The middle of `image` [h, w, 3] as [*size, 3], black where it is too small."""
+    top, left = ((there - here) // 2 for there, here in zip(image.shape, size, strict=False))
+    image = image[max(0, top) :, max(0, left) :][: size[0], : size[1]]
+    if image.shape[:2] == size:
+        return image
+    whole, top, left = np.zeros((*size, 3), np.uint8), max(0, -top), max(0, -left)
+    whole[top : top + image.shape[0], left : left + image.shape[1]] = image
+    return whole
 
 
 def _target(height: int, width: int, canvas: Canvas) -> tuple[int, int]:
     if canvas.resize == "stretch":
         return canvas.size
-    if canvas.resize == "shorter":
+    if canvas.resize in ("shorter", "shorter_crop"):
         factor = canvas.shorter_side / min(height, width)
         sides = height * factor, width * factor
         longest = longest_side(canvas.shorter_side)
@@ -121,8 +138,8 @@ def _target(height: int, width: int, canvas: Canvas) -> tuple[int, int]:
             sides = tuple(side * longest / max(sides) for side in sides)
         height, width = (max(canvas.multiple, int(side + 0.5) // canvas.multiple * canvas.multiple) for side in sides)
         return height, width
-    if canvas.resize == "crop":  # the side that is cut is rounded down, as the published models' code does
-        rows, columns = canvas.size
+    if canvas.resize in ("crop", "side_crop"):  # the longer is rounded down, as the published models' code does
+        rows, columns = canvas.size if canvas.resize == "crop" else (canvas.shorter_side,) * 2
         by_rows = rows * width >= columns * height
         return (rows, rows * width // height) if by_rows else (columns * height // width, columns)
     factor = min(canvas.size[0] / height, canvas.size[1] / width)

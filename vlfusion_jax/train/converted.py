@@ -13,6 +13,7 @@ from vlfusion_jax.convert.hugging_face import Imported, nested
 from vlfusion_jax.core import names
 from vlfusion_jax.core.tree import flatten
 from vlfusion_jax.data.examples import fills_texts
+from vlfusion_jax.data.images import Canvas
 from vlfusion_jax.data.vocabulary import Vocabulary
 from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.spec import TextInput
@@ -23,8 +24,6 @@ REPORT = "conversion.txt"
 # Of texts in training: longer ones are rare in questions and captions, and cost time; the model's tables keep their
 # length. A model whose texts fill their length has that of its table.
 _USUAL_LENGTH = 40
-# How the images of a family were resized where it was trained, if not stretched.
-_RESIZE = {"vilt": "shorter", "clip": "crop", "bridgetower": "crop"}
 _TASKS = (names.MLM, names.ITM, names.VQA)
 
 
@@ -36,10 +35,10 @@ def converted_config(imported: Imported, name: str) -> ConfigDict:
     config.data.source = "jsonl"
     if all(imported.sizes.image_size):  # else it reads no pictures
         config.data.image_size = imported.sizes.image_size
-    config.data.resize = _RESIZE.get(imported.family, "stretch")
-    if config.data.resize == "shorter":
-        config.data.side_multiple = imported.model.patch_size
-        config.data.shorter_side = imported.model.patch_size * imported.model.grid[0]
+    canvas = imported.images.canvas if imported.images else Canvas(imported.sizes.image_size, "stretch")
+    config.data.resize, config.data.resample = canvas.resize, canvas.resample
+    config.data.side_multiple = canvas.multiple
+    config.data.shorter_side = canvas.shorter_side or config.data.shorter_side
     room = [each.room for each in imported.spec.inputs if isinstance(each, TextInput)]
     usual = [] if fills_texts(config) else [_USUAL_LENGTH]
     config.data.question_length = config.data.caption_length = min([*usual, *room])
@@ -64,7 +63,7 @@ def write_converted(folder: Path, imported: Imported, vocabulary: Vocabulary, na
     checkpoints = Checkpointer(folder, config.checkpoint, write_bytes=at_once)
     checkpoints.save(0, {"params": nested(placed)}, describe_model(config, vocabulary))
     checkpoints.close()
-    (folder / REPORT).write_text("\n".join(imported.account.lines()) + "\n", encoding="utf-8")
+    (folder / REPORT).write_text("\n".join(imported.lines()) + "\n", encoding="utf-8")
 
 
 def start_from(config: ConfigDict, path: str) -> None:
@@ -76,7 +75,8 @@ def start_from(config: ConfigDict, path: str) -> None:
     stored = load_plain(load_meta(path)["config"], path)
     config.model = stored.model
     config.init_from = path
-    for key in ("image_size", "resize", "shorter_side", "side_multiple", "question_length", "caption_length"):
+    sizing = ("image_size", "resize", "shorter_side", "side_multiple", "resample")
+    for key in (*sizing, "question_length", "caption_length"):
         config.data[key] = stored.data[key]
 
 

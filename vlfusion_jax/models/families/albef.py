@@ -8,7 +8,7 @@ from typing import Any
 
 from vlfusion_jax.core import names
 from vlfusion_jax.layers.block import CROSS, MLP, SELF, BlockSpec, Stage
-from vlfusion_jax.models.families import clip
+from vlfusion_jax.models.families import pixels
 from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.spec import (
     IMAGE,
@@ -46,6 +46,7 @@ SIZES = {
         "patch_size": 16,
         "contrastive_width": 256,  # of the vectors that are compared
         "temperature": 0.07,  # at the start: what the products of these vectors are divided by
+        **pixels.CLIP,
     },
     "tiny": {
         "width": 32,
@@ -81,7 +82,7 @@ def spec(model: Any, given: Given) -> ModelSpec:
             ),
             ImageInput(
                 "patch", given.image_size, model.image_width, model.patch_size, cls=True,
-                mean=clip.SIZES["base"]["pixel_mean"], std=clip.SIZES["base"]["pixel_std"],
+                mean=model.pixel_mean, std=model.pixel_std,
             ),
         ),
         steps=(

@@ -11,6 +11,7 @@ from typing import Any
 
 from vlfusion_jax.core import names
 from vlfusion_jax.layers.block import CROSS, MLP, SELF, BlockSpec, Stage
+from vlfusion_jax.models.families import pixels
 from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.spec import (
     IMAGE,
@@ -53,6 +54,7 @@ SIZES = {
         "patch_size": 16,
         "vector_width": 256,  # retrieval: of the vectors of text alone and image
         "temperature": True,  # retrieval: products of vectors are divided by a learned number
+        **pixels.CLIP,
     },
     "tiny": {
         "text_width": 32,
@@ -71,9 +73,6 @@ SIZES = {
     },
 }
 
-# Of the pixels' channels, as in CLIP (Radford et al. 2021).
-MEAN = (0.48145466, 0.4578275, 0.40821073)
-STD = (0.26862954, 0.26130258, 0.27577711)
 TEMPERATURE = 0.07  # at first
 
 
@@ -98,7 +97,7 @@ def spec(model: Any, given: Given) -> ModelSpec:
 
     image = ImageInput(
         "patch", given.image_size, model.image_width, model.patch_size, cls=True, positions="learned",
-        mean=MEAN, std=STD,
+        mean=model.pixel_mean, std=model.pixel_std,
     )  # fmt: skip
     steps = (
         Stage("image_layers", (IMAGE,), (image_block,), (SELF, MLP), model.image_layers),

@@ -10,7 +10,7 @@ from typing import Any
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.layers.block import CROSS, MLP, SELF, BlockSpec, Stage
-from vlfusion_jax.models.families import meter
+from vlfusion_jax.models.families import meter, pixels
 from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.families.meter import FUSED, FUSED_IMAGE, FUSED_TEXT
 from vlfusion_jax.models.spec import (
@@ -53,6 +53,7 @@ SIZES = {
         "tied_words": False,  # whether the word head predicts with the word table
         "contrastive_width": 512,  # of the vectors that are compared
         "log_scale": 2.6592,  # at the start: log of the factor on the products of these vectors
+        **pixels.CLIP,
     },
     "tiny": {
         "width": 32,

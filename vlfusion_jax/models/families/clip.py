@@ -4,6 +4,7 @@ from typing import Any
 
 from vlfusion_jax.core import names
 from vlfusion_jax.layers.block import MLP, SELF, BlockSpec, Stage
+from vlfusion_jax.models.families import pixels
 from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.families.tower import Tower
 from vlfusion_jax.models.spec import (
@@ -38,8 +39,7 @@ SIZES = {
         "image_attention_dropout": 0.0,
         "patch_size": 32,
         "projection": 512,  # width of the vectors that are compared
-        "pixel_mean": (0.48145466, 0.4578275, 0.40821073),
-        "pixel_std": (0.26862954, 0.26130258, 0.27577711),
+        **pixels.CLIP,
     },
     "base16": {"patch_size": 16},
     "tiny": {

@@ -10,7 +10,7 @@ from typing import Any
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.layers.block import CROSS, MLP, SELF, BlockSpec, Stage
-from vlfusion_jax.models.families import clip
+from vlfusion_jax.models.families import pixels
 from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.spec import (
     IMAGE,
@@ -47,6 +47,7 @@ SIZES = {
         "image_width": 768,  # CLIP has a head for every 64 channels, and an MLP four times as wide
         "patch_size": 16,
         "modalities": 2,  # text and image; 3 with a second image (NLVR2)
+        **pixels.CLIP,
     },
     "tiny": {
         "width": 32,
@@ -102,7 +103,7 @@ def inputs(model: Any, given: Given) -> tuple[Input, ...]:
         ImageInput(
             "patch", given.image_size, model.image_width, model.patch_size, patch_bias=False, cls=True,
             epsilon=model.image_norm_epsilon,
-            mean=clip.SIZES["base"]["pixel_mean"], std=clip.SIZES["base"]["pixel_std"],
+            mean=model.pixel_mean, std=model.pixel_std,
         ),
     )  # fmt: skip
 

@@ -3,7 +3,8 @@
 from typing import Any
 
 from vlfusion_jax.core import names
-from vlfusion_jax.layers.convnet import IMAGENET, TOWERS
+from vlfusion_jax.layers.convnet import TOWERS
+from vlfusion_jax.models.families import pixels
 from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.spec import IMAGE, ClassHead, ImageInput, ModelSpec, Pool
 
@@ -11,6 +12,7 @@ SIZES = {
     "base": {
         "depths": TOWERS["resnet50"]["depths"],  # bottlenecks of each stage
         "channels": TOWERS["resnet50"]["channels"],  # of the stem, then of each stage
+        **pixels.IMAGENET,
     },
     "resnet101": {"depths": TOWERS["resnet101"]["depths"]},
     "resnet152": {"depths": TOWERS["resnet152"]["depths"]},
@@ -24,7 +26,7 @@ def spec(model: Any, given: Given) -> ModelSpec:
         inputs=(
             ImageInput(
                 "resnet", given.image_size, model.channels[-1], channels=model.channels, depths=model.depths,
-                projected=False, positions="none", **IMAGENET,
+                projected=False, positions="none", mean=model.pixel_mean, std=model.pixel_std,
             ),
         ),
         steps=(),

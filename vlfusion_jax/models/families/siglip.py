@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 from vlfusion_jax.core import names
+from vlfusion_jax.models.families import pixels
 from vlfusion_jax.models.families.clip import late_heads, towers
 from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.spec import (
@@ -37,8 +38,7 @@ SIZES = {
         "image_norm_epsilon": 1e-6,
         "image_attention_dropout": 0.0,
         "patch_size": 16,
-        "pixel_mean": (0.5, 0.5, 0.5),
-        "pixel_std": (0.5, 0.5, 0.5),
+        **pixels.SYMMETRIC,
     },
     "tiny": {
         "text_width": 32,

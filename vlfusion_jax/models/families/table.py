@@ -161,8 +161,11 @@ def _check_value(where: str, key: str, value: Any) -> None:
     if key.endswith("dropout") and not 0 <= value < 1:
         raise UserError(f"{where} is {value!r}; it must be at least 0 and below 1.")
     kind, numbers = (float, "numbers") if key.startswith("pixel_") else (int, "whole numbers")
-    if isinstance(value, tuple) and not (value and all(type(item) is kind and item > 0 for item in value)):
-        raise UserError(f"{where} is {value!r}; it must be a tuple of one or more {numbers} above 0.")
+    least = "of at least 0" if key == "pixel_mean" else "above 0"  # a mean of 0: pixels as they are
+    if isinstance(value, tuple) and not (
+        value and all(type(item) is kind and (item > 0 or (key == "pixel_mean" and item == 0)) for item in value)
+    ):
+        raise UserError(f"{where} is {value!r}; it must be a tuple of one or more {numbers} {least}.")
     if type(value) in (int, float):
         zero = key.endswith(_MAY_BE_ZERO)
         if value < 0 or (value == 0 and not zero):

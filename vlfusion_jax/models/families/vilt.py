@@ -4,6 +4,7 @@ from typing import Any
 
 from vlfusion_jax.core import names
 from vlfusion_jax.layers.block import MLP, SELF, BlockSpec, Stage
+from vlfusion_jax.models.families import pixels
 from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.spec import (
     JOINT,
@@ -35,6 +36,7 @@ SIZES = {
         "modalities": 2,  # text and image; 3 with a second image (NLVR2)
         "max_image_tokens": 240,  # patches kept of an image: 384 x 640 pixels have so many
         "tied_words": True,  # whether the word head predicts with the word table
+        **pixels.SYMMETRIC,
     },
     "tiny": {
         "width": 32,
@@ -65,6 +67,7 @@ def spec(model: Any, given: Given) -> ModelSpec:
             ImageInput(
                 "patch", given.image_size, width, model.patch_size, cls=True, positions="interpolated",
                 grid=model.grid, max_tokens=model.max_image_tokens, modality=1, dropout=model.dropout,
+                mean=model.pixel_mean, std=model.pixel_std,
             ),
         ),
         steps=(

@@ -4,6 +4,7 @@ from typing import Any
 
 from vlfusion_jax.core import names
 from vlfusion_jax.layers.block import MLP, SELF, BlockSpec, Stage
+from vlfusion_jax.models.families import pixels
 from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.families.tower import Tower
 from vlfusion_jax.models.spec import IMAGE, ClassHead, ImageInput, ModelSpec, Pool, Transform
@@ -20,8 +21,7 @@ SIZES = {
         "attention_dropout": 0.0,
         "patch_size": 16,
         "pooler": True,  # whether class heads read a projection of the class token, or the token itself
-        "pixel_mean": (0.5, 0.5, 0.5),
-        "pixel_std": (0.5, 0.5, 0.5),
+        **pixels.SYMMETRIC,
     },
     "tiny": {
         "width": 32,
