@@ -28,8 +28,8 @@ from vlfusion_jax.convert.families import (
     vit,
 )  # fmt: skip
 from vlfusion_jax.convert.fields import require
-from vlfusion_jax.convert.images import Reading
 from vlfusion_jax.convert.heads import check_heads, read_params
+from vlfusion_jax.convert.images import Reading
 from vlfusion_jax.convert.name_map import Entry, NameMap
 from vlfusion_jax.convert.source import Checkpoint
 from vlfusion_jax.convert.weights import Accounting, export_weights, missing_keys
