@@ -25,8 +25,8 @@ from tokenizers import Tokenizer
 from vlfusion_jax.cli.arguments import parse
 from vlfusion_jax.convert.answers import read_answers
 from vlfusion_jax.convert.hugging_face import Imported, converter_of, export_model, import_model
-from vlfusion_jax.convert.original import import_original
 from vlfusion_jax.convert.images import describe, processor_of, reads_pixels
+from vlfusion_jax.convert.original import import_original
 from vlfusion_jax.convert.resize import resized, with_images
 from vlfusion_jax.convert.source import PROCESSOR, SAFETENSORS, open_checkpoint
 from vlfusion_jax.core import names
