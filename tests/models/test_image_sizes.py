@@ -9,8 +9,8 @@ import pytest
 
 from tests.models import test_padding
 from tests.models.test_padding import fill_padding
-from vlfusion_jax.convert.hugging_face import nested
 from vlfusion_jax.core import names
+from vlfusion_jax.core.tree import nested
 from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.families.table import FAMILIES, hyperparameters
 from vlfusion_jax.models.fusion import FusionModel

@@ -6,9 +6,9 @@ import jax
 import numpy as np
 import pytest
 
-from vlfusion_jax.convert.hugging_face import nested
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
+from vlfusion_jax.core.tree import nested
 from vlfusion_jax.layers.regions import grid_boxes
 from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.families.table import FAMILIES, hyperparameters

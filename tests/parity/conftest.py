@@ -11,10 +11,10 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from vlfusion_jax.convert.hugging_face import Imported, converter_of, export_model, import_model, nested
+from vlfusion_jax.convert.hugging_face import Imported, converter_of, export_model, import_model
 from vlfusion_jax.convert.source import open_checkpoint
 from vlfusion_jax.convert.weights import import_weights
-from vlfusion_jax.core.tree import flatten
+from vlfusion_jax.core.tree import flatten, nested
 from vlfusion_jax.models.fusion import FusionModel
 from vlfusion_jax.models.output import FusionOutput
 

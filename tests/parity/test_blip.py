@@ -11,8 +11,8 @@ import transformers
 
 from tests.parity.conftest import TINY, Pair, close, gradients_close, seeds
 from vlfusion_jax.convert.families.blip import CAPTIONING, QUESTIONS, RETRIEVAL
-from vlfusion_jax.convert.hugging_face import nested
 from vlfusion_jax.core import names
+from vlfusion_jax.core.tree import nested
 from vlfusion_jax.models.families import blip
 from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.families.pixels import CLIP

@@ -11,9 +11,10 @@ import transformers
 
 from tests.parity.conftest import Pair
 from tests.parity.test_blip import CAPTIONING, QUESTIONS, draw, draw_inputs, pixels_of, words_of
-from vlfusion_jax.convert.hugging_face import import_model, nested
+from vlfusion_jax.convert.hugging_face import import_model
 from vlfusion_jax.convert.source import open_checkpoint
 from vlfusion_jax.core import names
+from vlfusion_jax.core.tree import nested
 from vlfusion_jax.models.fusion import FusionModel
 from vlfusion_jax.models.generate import Search, generate
 

@@ -10,9 +10,10 @@ import transformers
 from safetensors.numpy import load_file, save_file
 
 from tests.parity.conftest import TINY, Pair, close, seeds
-from vlfusion_jax.convert.hugging_face import export_model, nested
+from vlfusion_jax.convert.hugging_face import export_model
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
+from vlfusion_jax.core.tree import nested
 from vlfusion_jax.layers.convnet import IMAGENET, ResNet
 
 MEAN, STD = (np.array(IMAGENET[key], np.float32) for key in ("mean", "std"))

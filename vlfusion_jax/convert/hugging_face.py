@@ -8,7 +8,6 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from flax import traverse_util
 from ml_collections import ConfigDict
 
 from vlfusion_jax.config.keys import nearest
@@ -177,11 +176,6 @@ def converter_of(family: str) -> ModuleType:
     if family not in CONVERTERS:
         raise UserError(f"family {family!r} cannot be converted; these can: {', '.join(CONVERTERS)}.")
     return CONVERTERS[family]
-
-
-def nested(params: Mapping[str, Any]) -> dict[str, Any]:
-    """{path: leaf} as the tree that a model's `apply` takes."""
-    return traverse_util.unflatten_dict(dict(params), sep="/")
 
 
 def _family_of(checkpoint: Checkpoint, expected: str) -> str:

@@ -1,9 +1,11 @@
 """Paths and sizes in pytrees of arrays."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
+from flax import traverse_util
 
 
 def path_name(path: tuple) -> str:
@@ -16,16 +18,9 @@ def flatten(tree: Any) -> dict[str, Any]:
     return {path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
-def nested(leaves: dict[str, Any]) -> dict[str, Any]:
+def nested(leaves: Mapping[str, Any]) -> dict[str, Any]:
     """The tree of dictionaries whose leaves have these path names."""
-    tree: dict[str, Any] = {}
-    for name, leaf in leaves.items():
-        *folders, last = name.split("/")
-        place = tree
-        for folder in folders:
-            place = place.setdefault(folder, {})
-        place[last] = leaf
-    return tree
+    return traverse_util.unflatten_dict(dict(leaves), sep="/")
 
 
 def num_bytes(leaf: Any) -> int:

@@ -10,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from vlfusion_jax.convert.hugging_face import import_model, nested
+from vlfusion_jax.convert.hugging_face import import_model
 from vlfusion_jax.convert.source import open_checkpoint
 from vlfusion_jax.core import names
 from vlfusion_jax.core.compiler import compiler_options
 from vlfusion_jax.core.errors import UserError
+from vlfusion_jax.core.tree import nested
 from vlfusion_jax.models.flops import part_flops
 from vlfusion_jax.models.fusion import FusionModel
 from vlfusion_jax.ops.losses import sparse_binary_cross_entropy

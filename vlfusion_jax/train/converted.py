@@ -9,9 +9,9 @@ from ml_collections import ConfigDict
 
 from vlfusion_jax.config.dump import load_plain
 from vlfusion_jax.config.schema import default_config
-from vlfusion_jax.convert.hugging_face import Imported, nested
+from vlfusion_jax.convert.hugging_face import Imported
 from vlfusion_jax.core import names
-from vlfusion_jax.core.tree import flatten
+from vlfusion_jax.core.tree import flatten, nested
 from vlfusion_jax.data.examples import fills_texts
 from vlfusion_jax.data.images import Canvas
 from vlfusion_jax.data.vocabulary import Vocabulary
