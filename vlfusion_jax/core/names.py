@@ -74,6 +74,9 @@ CAPTION = "caption"
 ANSWER = "answer"  # a text, where VQA is a class
 VIEW_OF_TASK = {MLM: MASKED, ITM: MATCH, VQA: QUESTION}
 
+# Values that the backward pass keeps beside matrix products; dropout's masks have the name of their random stream.
+SOFTMAX = "softmax"
+
 # Random streams.
 PARAMS = "params"
 DROPOUT = "dropout"

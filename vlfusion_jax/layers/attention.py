@@ -50,9 +50,11 @@ class Attention(nn.Module):
 
         def into_heads(name: str, x: jax.Array) -> jax.Array:
             y = Projection(
-                "btd,dhk->bhtk", (x.shape[-1], self.heads, head_dim), (names.EMBED, names.HEADS, names.HEAD_DIM),
-                (self.heads, head_dim), (names.HEADS, names.HEAD_DIM), bias_expand=(1,), dtype=self.dtype, name=name,
+                "btd,dhk->bthk", (x.shape[-1], self.heads, head_dim), (names.EMBED, names.HEADS, names.HEAD_DIM),
+                (self.heads, head_dim), (names.HEADS, names.HEAD_DIM), dtype=self.dtype, name=name,
             )(x)  # fmt: skip
+            # Behind the product: an einsum to this order turns the kernel and all of x round before it.
+            y = y.swapaxes(1, 2)
             return constrain(y, names.BATCH, names.HEADS, names.SEQUENCE, names.HEAD_DIM)
 
         query, key, value = into_heads("query", queries_btd), into_heads("key", keys_bsd), into_heads("value", keys_bsd)
@@ -61,8 +63,8 @@ class Attention(nn.Module):
             query, key, value, mask_bs, causal=self.causal, dropout_rate=self.dropout, dropout_key=dropout_key
         )
         output = Projection(
-            "bhtk,hkd->btd", (self.heads, head_dim, embed), (names.HEADS, names.HEAD_DIM, names.EMBED),
+            "bthk,hkd->btd", (self.heads, head_dim, embed), (names.HEADS, names.HEAD_DIM, names.EMBED),
             (embed,), (names.EMBED,), dtype=self.dtype, name="output",
-        )(attended)  # fmt: skip
+        )(attended.swapaxes(1, 2))  # fmt: skip
         heads_outside = weights.reshape(batch // shared, self.heads, shared, length, -1).swapaxes(1, 2)
         return output.reshape(batch, length, embed), heads_outside.reshape(batch, self.heads, length, -1)

@@ -26,12 +26,11 @@ class Projection(nn.Module):
     """`einsum(equation, x, kernel) + bias`.
 
     Attributes:
-      equation: einsum of input and kernel, such as `btd,dhk->bhtk`.
+      equation: einsum of input and kernel, such as `btd,dhk->bthk`.
       shape: shape of the kernel.
       axes: logical axis of each kernel dim.
       bias_shape: shape of the bias, broadcast against the result; empty for none.
       bias_axes: logical axis of each bias dim.
-      bias_expand: dims to insert into the bias before it is added.
       dtype: dtype of the computation; parameters are f32.
     """
 
@@ -40,7 +39,6 @@ class Projection(nn.Module):
     axes: Sequence[str]
     bias_shape: Sequence[int] = ()
     bias_axes: Sequence[str] = ()
-    bias_expand: Sequence[int] = ()
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -50,5 +48,5 @@ class Projection(nn.Module):
         if self.bias_shape:
             zeros = with_axes(nn.initializers.zeros_init(), *self.bias_axes)
             bias = self.param("bias", zeros, tuple(self.bias_shape), jnp.float32)
-            y = y + jnp.expand_dims(bias.astype(self.dtype), tuple(self.bias_expand))
+            y = y + bias.astype(self.dtype)
         return y

@@ -10,11 +10,11 @@ from vlfusion_jax.core import names
 from vlfusion_jax.layers.block import FusionLayer, Stage
 
 _policies = jax.checkpoint_policies
-_MASKS = _policies.save_only_these_names(names.DROPOUT)
+_CHEAP = _policies.save_only_these_names(names.DROPOUT, names.SOFTMAX)
 # What the backward pass finds in memory instead of computing it again.
 REMAT_POLICIES = {
-    "dots": _policies.save_from_both_policies(_policies.dots_saveable, _MASKS),
-    "dots_no_batch": _policies.save_from_both_policies(_policies.dots_with_no_batch_dims_saveable, _MASKS),
+    "dots": _policies.save_from_both_policies(_policies.dots_saveable, _CHEAP),
+    "dots_no_batch": _policies.save_from_both_policies(_policies.dots_with_no_batch_dims_saveable, _CHEAP),
     "full": None,
 }
 

@@ -2,7 +2,9 @@
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
+from vlfusion_jax.core import names
 from vlfusion_jax.ops.dropout import dropout
 
 # Far below any score, far above overflow: exp() of it is exactly zero, and a score added to it is lost.
@@ -40,8 +42,9 @@ def dot_product_attention(
     query_bhqd = query_bhqd * (query_bhqd.shape[-1] ** -0.5)
     scores = jnp.einsum("bhqd,bhkd->bhqk", query_bhqd, key_bhkd, preferred_element_type=jnp.float32)
     scores = scores + jnp.where(keep, 0.0, MASKED_SCORE)
-    exponentials = jnp.exp(scores - jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True)))
-    total = exponentials.sum(axis=-1, keepdims=True)
+    highest = checkpoint_name(jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True)), names.SOFTMAX)
+    exponentials = jnp.exp(scores - highest)
+    total = checkpoint_name(exponentials.sum(axis=-1, keepdims=True), names.SOFTMAX)
     # The softmax's division comes after the product: over head_dim values a query, not over all keys.
     dropped = dropout(exponentials, dropout_rate, dropout_key).astype(value_bhkd.dtype)
     attended = jnp.einsum("bhqk,bhkd->bhqd", dropped, value_bhkd, preferred_element_type=jnp.float32) / total
