@@ -77,7 +77,7 @@ def _text_rows(imported: Imported, length: int) -> int:
     texts = [each for each in imported.spec.inputs if isinstance(each, TextInput)]
     if not texts or "text_positions" not in imported.model:
         raise UserError(f"--text_length: a {imported.family} has no position table of its text; leave it out.")
-    offset, room = texts[0].position_offset, min(each.length - each.position_offset for each in texts)
+    offset, room = texts[0].position_offset, min(each.room for each in texts)
     if not _SHORTEST_TEXT <= length <= room:
         raise UserError(
             f"--text_length={length}: the position table of this {imported.family} has room for {room} tokens, and is "

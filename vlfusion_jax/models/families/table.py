@@ -174,10 +174,10 @@ def _check_value(where: str, key: str, value: Any) -> None:
 
 def _check_fit(spec: ModelSpec, given: Given) -> None:
     for each in spec.inputs:
-        if isinstance(each, TextInput) and given.text_length + each.position_offset > each.length:
+        if isinstance(each, TextInput) and given.text_length > each.room:
             raise UserError(
-                f"texts have {given.text_length} tokens, but this model reads at most "
-                f"{each.length - each.position_offset}: lower data.question_length and data.caption_length."
+                f"texts have {given.text_length} tokens, but this model reads at most {each.room}: lower "
+                "data.question_length and data.caption_length."
             )
         if isinstance(each, ImageInput) and not each.count - each.cls:
             raise UserError(
