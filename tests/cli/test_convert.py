@@ -144,7 +144,8 @@ FAULTS = {
     "unknown family": (rename_family, "config.json names the model type 'gpt2'; these can be converted: vilt"),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "holds no weights; expected one of model.safetensors"),
     "no tokenizer": (lambda f: (f / "tokenizer.json").unlink(), "give the model's tokenizer with --tokenizer=FILE"),
-    "config": (lambda f: (f / "config.json").write_text("{"), "config.json is not JSON"),
+    "config": (lambda f: (f / "config.json").write_text("{"), "config.json is no JSON object (Expecting"),
+    "config's kind": (lambda f: (f / "config.json").write_text("[]"), "config.json is no JSON object; fetch it again"),
 }
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from vlfusion_jax.core.errors import UserError
+from vlfusion_jax.core.json_object import read_json_object
 
 PROCESSOR = "preprocessor_config.json"
 SAFETENSORS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -61,9 +62,8 @@ def open_checkpoint(source: str) -> Checkpoint:
     # What TensorFlow calls the parameters of a layer norm, in checkpoints that come from there, such as BERT's.
     names = {key.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias"): key
              for key in keys}  # fmt: skip
-    return Checkpoint(
-        source, folder, tuple(names), lambda key: read(names[key]), _json(folder / "config.json"), _processor(folder)
-    )
+    config = read_json_object(folder / "config.json")
+    return Checkpoint(source, folder, tuple(names), lambda key: read(names[key]), config, _processor(folder))
 
 
 def _cached(name: str) -> Path:
@@ -100,21 +100,9 @@ def _weights_file(folder: Path) -> Path:
     raise UserError(f"{folder} holds no weights; expected one of {', '.join(_WEIGHTS)}.")
 
 
-def _json(file: Path) -> dict[str, Any]:
-    """Content of a file; empty where there is none."""
-    if not file.is_file():
-        return {}
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{file} is not JSON ({error}); fetch it again.") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{file} holds no JSON object; fetch it again.")
-    return content
-
-
 def _processor(folder: Path) -> dict[str, Any]:
-    return _json(folder / PROCESSOR) or _json(folder / "processor_config.json").get("image_processor", {})
+    whole = read_json_object(folder / "processor_config.json")
+    return read_json_object(folder / PROCESSOR) or whole.get("image_processor", {})
 
 
 def _safetensors(file: Path) -> tuple[tuple[str, ...], Callable[[str], np.ndarray]]:

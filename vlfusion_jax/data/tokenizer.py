@@ -1,6 +1,5 @@
 """The tokenizer: WordPiece trained on the run's own text, or any loaded from the files a published model comes with."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from vlfusion_jax.core.errors import UserError
+from vlfusion_jax.core.json_object import read_json_object
 
 PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL_TOKENS = (PAD, UNK, CLS, SEP, MASK)
@@ -159,17 +159,8 @@ def _added_tokens(settings: dict[str, Any]) -> list[AddedToken]:
 
 
 def _settings(vocabulary: Path) -> dict[str, Any]:
-    """Content of the `tokenizer_config.json` beside a vocabulary; empty where there is none."""
-    file = vocabulary.with_name(_TOKENIZER_CONFIG)
-    if not file.is_file():
-        return {}
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{file} is no JSON object ({error}); fetch it again.") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{file} is no JSON object; fetch it again.")
-    return content
+    """What stands beside a vocabulary about how it is used."""
+    return read_json_object(vocabulary.with_name(_TOKENIZER_CONFIG))
 
 
 def _with_bert_rules(model: models.Model, lowercase: bool = True) -> Tokenizer:
