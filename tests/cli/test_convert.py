@@ -143,7 +143,10 @@ FAULTS = {
     "code": (put_code_in, "holds more, which could run as code"),
     "unknown family": (rename_family, "config.json names the model type 'gpt2'; these can be converted: vilt"),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "holds no weights; expected one of model.safetensors"),
-    "no tokenizer": (lambda f: (f / "tokenizer.json").unlink(), "give the model's tokenizer with --tokenizer=FILE"),
+    "no tokenizer": (
+        lambda f: (f / "tokenizer.json").unlink(),
+        "with --tokenizer=FILE, the path of a tokenizer.json, a vocab.txt, or a vocab.json with its merges.txt beside",
+    ),
     "config": (lambda f: (f / "config.json").write_text("{"), "config.json is no JSON object (Expecting"),
     "config's kind": (lambda f: (f / "config.json").write_text("[]"), "config.json is no JSON object; fetch it again"),
 }

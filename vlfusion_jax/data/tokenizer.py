@@ -20,6 +20,8 @@ ROLES = {
 }
 TOKENIZER, WORD_PIECES, BYTE_PAIRS = "tokenizer.json", "vocab.txt", "vocab.json"
 _MERGES = "merges.txt"
+# For messages.
+_READABLE = f"a {TOKENIZER}, a {WORD_PIECES}, or a {BYTE_PAIRS} with its {_MERGES} beside it"
 _TOKENIZER_CONFIG = "tokenizer_config.json"
 _CONTINUES = "##"
 _ROBERTA_SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
@@ -64,7 +66,7 @@ def load_tokenizer(path: str, key: str = "data.tokenizer") -> Tokenizer:
     file, named = Path(path).expanduser(), f"{key} '{path}'".strip()
     if not file.is_file():
         other = ", or '' to train one" if key == "data.tokenizer" else ""
-        raise UserError(f"{named} is not a file: give the path of a tokenizer.json or vocab.txt{other}.")
+        raise UserError(f"{named} is not a file: give the path of {_READABLE}{other}.")
     kind, read = "tokenizer.json of the tokenizers library", _from_json
     if file.suffix == ".txt":
         kind, read = "vocab.txt of BERT", _from_word_pieces
@@ -94,8 +96,7 @@ def find_tokenizer(folder: Path) -> Tokenizer:
         if (folder / name).is_file():
             return load_tokenizer(str(folder / name), key="")
     raise UserError(
-        f"{folder} holds no {TOKENIZER}, {WORD_PIECES} or {BYTE_PAIRS}: give the model's tokenizer with "
-        "--tokenizer=FILE."
+        f"{folder} holds no tokenizer: give the model's own with --tokenizer=FILE, the path of {_READABLE}."
     )
 
 
