@@ -14,7 +14,7 @@ from vlfusion_jax.core.partitioned import unbox
 from vlfusion_jax.core.tree import path_name
 from vlfusion_jax.models.families.table import hyperparameters, model_spec
 from vlfusion_jax.models.fusion import FusionModel
-from vlfusion_jax.models.spec import ModelSpec
+from vlfusion_jax.models.spec.model import ModelSpec
 
 HEADS = (names.MLM, names.ITM, names.VQA)
 VOCAB, ANSWERS, HEIGHT, WIDTH, PREDICTIONS = 50, 7, 24, 36, 3

@@ -16,7 +16,7 @@ from vlfusion_jax.models.families.baselines import LATE, LAYERED, NAMES
 from vlfusion_jax.models.families.table import hyperparameters, model_spec
 from vlfusion_jax.models.flops import row_flops
 from vlfusion_jax.models.inputs import input_shapes
-from vlfusion_jax.models.spec import ModelSpec
+from vlfusion_jax.models.spec.model import ModelSpec
 
 EPSILON, HEADS = 1e-6, (names.MLM, names.ITM, names.VQA)
 # Each family on another pair of towers.

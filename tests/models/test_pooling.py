@@ -8,7 +8,8 @@ from scipy.special import expit, softmax
 from vlfusion_jax.core.partitioned import unbox
 from vlfusion_jax.models.heads import ClassLogits, LateLogits
 from vlfusion_jax.models.pooling import Combined, Pooled
-from vlfusion_jax.models.spec import ClassHead, Combine, Pool
+from vlfusion_jax.models.spec.heads import ClassHead
+from vlfusion_jax.models.spec.pools import Combine, Pool
 
 ROWS, TOKENS, WIDTH, OUT, FACTORS, VECTORS = 5, 6, 8, 7, 3, 3
 TOLERANCE = {"atol": 2e-6, "rtol": 2e-6}

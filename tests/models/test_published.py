@@ -14,7 +14,7 @@ from vlfusion_jax.models.families.published import PUBLISHED
 from vlfusion_jax.models.families.table import FAMILIES, hyperparameters
 from vlfusion_jax.models.flops import part_flops
 from vlfusion_jax.models.parameters import param_shapes, part_parameters
-from vlfusion_jax.models.spec import ModelSpec
+from vlfusion_jax.models.spec.model import ModelSpec
 
 
 def spec_of(family: str, size: str = "base", **changes) -> tuple[ModelSpec, Given]:

@@ -20,7 +20,8 @@ from vlfusion_jax.models.families.table import FAMILIES, hyperparameters, model_
 from vlfusion_jax.models.families.towers import IMAGE_TOWERS, REGION_FORMS, TEXT_TOWERS
 from vlfusion_jax.models.fusion import FusionModel
 from vlfusion_jax.models.inputs import input_shapes
-from vlfusion_jax.models.spec import IMAGE, TEXT, ModelSpec
+from vlfusion_jax.models.spec.model import ModelSpec
+from vlfusion_jax.models.spec.streams import IMAGE, TEXT
 
 HEADS = (names.MLM, names.ITM, names.VQA)
 HALVES = {"bert": TEXT, "roberta": TEXT, "vit": IMAGE, "clip_vit": IMAGE}

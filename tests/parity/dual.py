@@ -8,7 +8,7 @@ import torch
 from tests.parity.conftest import Pair, close
 from vlfusion_jax.core import names
 from vlfusion_jax.models.output import FusionOutput
-from vlfusion_jax.models.spec import pooled_of
+from vlfusion_jax.models.spec.streams import pooled_of
 
 
 def draw_sections(seed: int, activations: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -10,7 +10,7 @@ import transformers
 from tests.parity.conftest import TINY, Pair, close, seeds
 from tests.parity.dual import check_towers, draw_inputs, draw_sections, their_inputs
 from vlfusion_jax.core import names
-from vlfusion_jax.models.spec import TEXT, pooled_of
+from vlfusion_jax.models.spec.streams import TEXT, pooled_of
 
 
 def draw(seed: int) -> transformers.SiglipConfig:

@@ -21,7 +21,7 @@ from vlfusion_jax.models.families.table import FAMILIES, hyperparameters
 from vlfusion_jax.models.flops import part_flops
 from vlfusion_jax.models.parameters import part_parameters
 from vlfusion_jax.models.picture import picture
-from vlfusion_jax.models.spec import ModelSpec
+from vlfusion_jax.models.spec.model import ModelSpec
 from vlfusion_jax.parallel.audit import format_audit
 from vlfusion_jax.train.setup import build
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.core.names import HEAD
 from vlfusion_jax.models.parameters import param_shapes
-from vlfusion_jax.models.spec import ModelSpec
+from vlfusion_jax.models.spec.model import ModelSpec
 
 
 def check_expressed(shapes: Mapping[str, tuple[int, ...]], spec: ModelSpec, architecture: str) -> None:

@@ -9,7 +9,7 @@ from vlfusion_jax.convert.source import Checkpoint
 from vlfusion_jax.convert.weights import Accounting, import_weights, without_heads
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.models.parameters import fresh_params, param_shapes
-from vlfusion_jax.models.spec import ModelSpec
+from vlfusion_jax.models.spec.model import ModelSpec
 
 
 def check_heads(spec: ModelSpec, wanted: tuple[str, ...], family: str) -> None:

@@ -36,7 +36,7 @@ from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.families.table import FAMILIES, check_model, hyperparameters
-from vlfusion_jax.models.spec import ModelSpec
+from vlfusion_jax.models.spec.model import ModelSpec
 
 # What converts each family, by the family's name.
 CONVERTERS: dict[str, ModuleType] = {

@@ -16,7 +16,8 @@ from vlfusion_jax.core.arithmetic import longest_side
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.data.images import AUTO, RESAMPLINGS, Canvas
 from vlfusion_jax.models.families import pixels
-from vlfusion_jax.models.spec import ImageInput, ModelSpec
+from vlfusion_jax.models.spec.inputs import ImageInput
+from vlfusion_jax.models.spec.model import ModelSpec
 
 Size = tuple[int, int]
 

@@ -10,7 +10,7 @@ from vlfusion_jax.convert.images import pixel_statistics, reading_of
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.models.families.table import FAMILIES, check_model
 from vlfusion_jax.models.parameters import param_shapes
-from vlfusion_jax.models.spec import ImageInput, TextInput
+from vlfusion_jax.models.spec.inputs import ImageInput, TextInput
 from vlfusion_jax.ops.interpolate import bicubic_grid
 
 _SHORTEST_TEXT = 2  # tokens: the first and the last

@@ -36,7 +36,7 @@ def grid_boxes(rows: int, columns: int) -> jax.Array:
 
 
 class RegionTokens(nn.Module):
-    """Vectors and boxes to tokens, by the `form` of a family (see `models.spec.RegionInput`)."""
+    """Vectors and boxes to tokens, by the `form` of a family (see `models.spec.inputs.RegionInput`)."""
 
     form: str
     width: int

@@ -7,28 +7,12 @@ from vlfusion_jax.layers.block import CROSS, MLP, Stage
 from vlfusion_jax.layers.convnet import REDUCTION
 from vlfusion_jax.layers.recurrent import GATES
 from vlfusion_jax.layers.regions import BOX_SIZE
-from vlfusion_jax.models.spec import (
-    IMAGE,
-    JOINT,
-    POOLED,
-    TARGET,
-    TEXT,
-    Add,
-    Bridge,
-    ClassHead,
-    Combine,
-    ContrastiveHead,
-    ImageInput,
-    Join,
-    ModelSpec,
-    Pool,
-    RegionHead,
-    RegionInput,
-    TextInput,
-    Transform,
-    WordHead,
-    pooled_of,
-)  # fmt: skip
+from vlfusion_jax.models.spec.heads import ClassHead, ContrastiveHead, RegionHead, WordHead
+from vlfusion_jax.models.spec.inputs import ImageInput, RegionInput, TextInput
+from vlfusion_jax.models.spec.model import ModelSpec
+from vlfusion_jax.models.spec.pools import Combine, Pool
+from vlfusion_jax.models.spec.steps import Add, Bridge, Join, Transform
+from vlfusion_jax.models.spec.streams import IMAGE, JOINT, POOLED, TARGET, TEXT, pooled_of
 from vlfusion_jax.models.steps import updated_streams
 
 

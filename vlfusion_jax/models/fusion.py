@@ -16,29 +16,11 @@ from vlfusion_jax.models.heads import ClassLogits, Contrast, LateLogits, RegionL
 from vlfusion_jax.models.inputs import ImageTokens, LearnedTokens, Regions, TextTokens
 from vlfusion_jax.models.output import FusionOutput
 from vlfusion_jax.models.pooling import Combined, Pooled, pool_tokens
-from vlfusion_jax.models.spec import (
-    IMAGE,
-    JOINT,
-    POOLED,
-    TARGET,
-    TEXT,
-    Add,
-    Bridge,
-    ClassHead,
-    ContrastiveHead,
-    ImageInput,
-    Input,
-    Join,
-    LearnedInput,
-    ModelSpec,
-    Recurrent,
-    RegionHead,
-    RegionInput,
-    TextInput,
-    Transform,
-    WordHead,
-    pooled_of,
-)  # fmt: skip
+from vlfusion_jax.models.spec.heads import ClassHead, ContrastiveHead, RegionHead, WordHead
+from vlfusion_jax.models.spec.inputs import ImageInput, Input, LearnedInput, RegionInput, TextInput
+from vlfusion_jax.models.spec.model import ModelSpec
+from vlfusion_jax.models.spec.steps import Add, Bridge, Join, Recurrent, Transform
+from vlfusion_jax.models.spec.streams import IMAGE, JOINT, POOLED, TARGET, TEXT, pooled_of
 from vlfusion_jax.models.steps import Bridged, Transformed, repeat_rows, updated_streams
 from vlfusion_jax.parallel.strategy import constrain
 

@@ -13,7 +13,7 @@ from vlfusion_jax.layers.embeddings import Table
 from vlfusion_jax.layers.norm import LayerNorm
 from vlfusion_jax.layers.projection import Projection
 from vlfusion_jax.models.pooling import Pooled
-from vlfusion_jax.models.spec import ClassHead, ContrastiveHead, RegionHead, WordHead
+from vlfusion_jax.models.spec.heads import ClassHead, ContrastiveHead, RegionHead, WordHead
 from vlfusion_jax.ops.activations import ACTIVATIONS
 from vlfusion_jax.ops.attention import MASKED_SCORE
 

@@ -16,7 +16,7 @@ from vlfusion_jax.layers.embeddings import ConvTokens, PatchTokens, Table, TextE
 from vlfusion_jax.layers.norm import LayerNorm
 from vlfusion_jax.layers.positions import GridPositions, StretchedPositions
 from vlfusion_jax.layers.regions import RegionTokens, grid_boxes
-from vlfusion_jax.models.spec import ImageInput, Input, LearnedInput, RegionInput, TextInput
+from vlfusion_jax.models.spec.inputs import ImageInput, Input, LearnedInput, RegionInput, TextInput
 from vlfusion_jax.ops.masks import keep_tokens, normalise_pixels, patch_mask, split_patches
 
 Tokens = tuple[jax.Array, jax.Array]  # [rows, tokens, width], [rows, tokens] int32

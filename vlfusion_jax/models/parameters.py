@@ -13,7 +13,9 @@ from vlfusion_jax.core.partitioned import unbox
 from vlfusion_jax.core.tree import flatten
 from vlfusion_jax.models.fusion import FusionModel
 from vlfusion_jax.models.inputs import input_shapes
-from vlfusion_jax.models.spec import ClassHead, ModelSpec, TextInput, WordHead
+from vlfusion_jax.models.spec.heads import ClassHead, WordHead
+from vlfusion_jax.models.spec.inputs import TextInput
+from vlfusion_jax.models.spec.model import ModelSpec
 
 
 def param_shapes(spec: ModelSpec, heads: tuple[str, ...]) -> dict[str, tuple[int, ...]]:

@@ -1,22 +1,11 @@
 """A model's specification as lines to read: inputs, steps, pools and heads, from top to bottom."""
 
 from vlfusion_jax.layers.block import BlockSpec, Stage
-from vlfusion_jax.models.spec import (
-    Add,
-    Bridge,
-    ClassHead,
-    ContrastiveHead,
-    ImageInput,
-    Join,
-    LearnedInput,
-    ModelSpec,
-    Pool,
-    RegionHead,
-    RegionInput,
-    TextInput,
-    Transform,
-    WordHead,
-)  # fmt: skip
+from vlfusion_jax.models.spec.heads import ClassHead, ContrastiveHead, RegionHead, WordHead
+from vlfusion_jax.models.spec.inputs import ImageInput, LearnedInput, RegionInput, TextInput
+from vlfusion_jax.models.spec.model import ModelSpec
+from vlfusion_jax.models.spec.pools import Pool
+from vlfusion_jax.models.spec.steps import Add, Bridge, Join, Transform
 
 
 def picture(spec: ModelSpec) -> list[str]:

@@ -13,7 +13,7 @@ from vlfusion_jax.layers.attention import Attention
 from vlfusion_jax.layers.mlp import Mlp
 from vlfusion_jax.layers.norm import LayerNorm
 from vlfusion_jax.layers.projection import Projection
-from vlfusion_jax.models.spec import Combine, Pool
+from vlfusion_jax.models.spec.pools import Combine, Pool
 from vlfusion_jax.ops.activations import ACTIVATIONS
 
 

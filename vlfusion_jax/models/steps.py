@@ -13,7 +13,8 @@ from vlfusion_jax.layers.dropout import Dropout
 from vlfusion_jax.layers.norm import LayerNorm
 from vlfusion_jax.layers.projection import Projection
 from vlfusion_jax.models.inputs import with_modality
-from vlfusion_jax.models.spec import JOINT, Bridge, Join, Recurrent, Step, Transform
+from vlfusion_jax.models.spec.steps import Bridge, Join, Recurrent, Step, Transform
+from vlfusion_jax.models.spec.streams import JOINT
 
 
 class Transformed(nn.Module):

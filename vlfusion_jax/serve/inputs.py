@@ -13,7 +13,8 @@ from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.data import images
 from vlfusion_jax.data.examples import canvas_of
 from vlfusion_jax.data.vocabulary import Vocabulary
-from vlfusion_jax.models.spec import ImageInput, ModelSpec, RegionInput, TextInput
+from vlfusion_jax.models.spec.inputs import ImageInput, RegionInput, TextInput
+from vlfusion_jax.models.spec.model import ModelSpec
 
 COORDINATES = 4  # of a box
 _TEXT_MULTIPLE = 8  # few lengths, so that a model is compiled for few

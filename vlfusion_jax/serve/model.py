@@ -17,7 +17,8 @@ from vlfusion_jax.data.vocabulary import Vocabulary
 from vlfusion_jax.models.families.table import model_spec
 from vlfusion_jax.models.fusion import FusionModel
 from vlfusion_jax.models.output import FusionOutput
-from vlfusion_jax.models.spec import TARGET, WordHead
+from vlfusion_jax.models.spec.heads import WordHead
+from vlfusion_jax.models.spec.streams import TARGET
 from vlfusion_jax.serve.answers import Answer, best_answers
 from vlfusion_jax.serve.inputs import encode_pictures, encode_regions, encode_texts, text_input
 from vlfusion_jax.serve.writing import Writer, check_ability

@@ -14,7 +14,7 @@ from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.data.vocabulary import Vocabulary
 from vlfusion_jax.models.fusion import FusionModel
 from vlfusion_jax.models.generate import Search, generate
-from vlfusion_jax.models.spec import TARGET
+from vlfusion_jax.models.spec.streams import TARGET
 from vlfusion_jax.serve.answers import Answer
 from vlfusion_jax.serve.inputs import text_input
 

@@ -11,7 +11,7 @@ from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.core.tree import flatten, nested, path_name
 from vlfusion_jax.data.vocabulary import Vocabulary, check_same
-from vlfusion_jax.models.spec import IMAGE, TEXT
+from vlfusion_jax.models.spec.streams import IMAGE, TEXT
 from vlfusion_jax.train.checkpoint import Checkpointer, load_meta, load_params, stored_params
 from vlfusion_jax.train.state import TrainState
 

@@ -16,7 +16,7 @@ from vlfusion_jax.data.examples import fills_texts
 from vlfusion_jax.data.images import Canvas
 from vlfusion_jax.data.vocabulary import Vocabulary
 from vlfusion_jax.models.families.given import Given
-from vlfusion_jax.models.spec import TextInput
+from vlfusion_jax.models.spec.inputs import TextInput
 from vlfusion_jax.train.checkpoint import Checkpointer, load_meta, load_params, stored_params
 from vlfusion_jax.train.meta import describe_model
 

@@ -10,18 +10,12 @@ from vlfusion_jax.core import names
 from vlfusion_jax.layers.block import CROSS, MLP, SELF, BlockSpec, Stage
 from vlfusion_jax.models.families import pixels
 from vlfusion_jax.models.families.given import Given
-from vlfusion_jax.models.spec import (
-    IMAGE,
-    TEXT,
-    ClassHead,
-    ContrastiveHead,
-    ImageInput,
-    ModelSpec,
-    Pool,
-    TextInput,
-    Transform,
-    WordHead,
-)  # fmt: skip
+from vlfusion_jax.models.spec.heads import ClassHead, ContrastiveHead, WordHead
+from vlfusion_jax.models.spec.inputs import ImageInput, TextInput
+from vlfusion_jax.models.spec.model import ModelSpec
+from vlfusion_jax.models.spec.pools import Pool
+from vlfusion_jax.models.spec.steps import Transform
+from vlfusion_jax.models.spec.streams import IMAGE, TEXT
 
 FUSED = "fused_text"  # stream of the fusion layers
 

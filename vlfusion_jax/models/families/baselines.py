@@ -27,21 +27,12 @@ from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.families.regions import REGIONS
 from vlfusion_jax.models.families.tower import Tower
 from vlfusion_jax.models.families.towers import OF_FAMILIES, image_tower, is_foreign, own_block, text_tower
-from vlfusion_jax.models.spec import (
-    IMAGE,
-    JOINT,
-    TEXT,
-    Add,
-    ClassHead,
-    Combine,
-    Join,
-    LearnedInput,
-    ModelSpec,
-    Pool,
-    Step,
-    Transform,
-    WordHead,
-)  # fmt: skip
+from vlfusion_jax.models.spec.heads import ClassHead, WordHead
+from vlfusion_jax.models.spec.inputs import LearnedInput
+from vlfusion_jax.models.spec.model import ModelSpec
+from vlfusion_jax.models.spec.pools import Combine, Pool
+from vlfusion_jax.models.spec.steps import Add, Join, Step, Transform
+from vlfusion_jax.models.spec.streams import IMAGE, JOINT, TEXT
 
 LATE, ATTENTION, GATED, BILINEAR = "late_fusion", "attention_fusion", "gated_fusion", "bilinear_fusion"
 EARLY, EARLY_SUM = "early_fusion", "early_sum_fusion"

@@ -6,7 +6,11 @@ from vlfusion_jax.core import names
 from vlfusion_jax.layers.block import MLP, SELF, BlockSpec, Stage
 from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.families.tower import Tower
-from vlfusion_jax.models.spec import TEXT, ClassHead, ModelSpec, Pool, TextInput, WordHead
+from vlfusion_jax.models.spec.heads import ClassHead, WordHead
+from vlfusion_jax.models.spec.inputs import TextInput
+from vlfusion_jax.models.spec.model import ModelSpec
+from vlfusion_jax.models.spec.pools import Pool
+from vlfusion_jax.models.spec.streams import TEXT
 
 SIZES = {
     "base": {

@@ -13,19 +13,11 @@ from vlfusion_jax.layers.block import CROSS, MLP, SELF, BlockSpec, Stage
 from vlfusion_jax.models.families import meter, pixels
 from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.families.meter import FUSED, FUSED_IMAGE, FUSED_TEXT
-from vlfusion_jax.models.spec import (
-    IMAGE,
-    POOLED,
-    TEXT,
-    Bridge,
-    Combine,
-    ContrastiveHead,
-    ModelSpec,
-    Pool,
-    Step,
-    Transform,
-    WordHead,
-)  # fmt: skip
+from vlfusion_jax.models.spec.heads import ContrastiveHead, WordHead
+from vlfusion_jax.models.spec.model import ModelSpec
+from vlfusion_jax.models.spec.pools import Combine, Pool
+from vlfusion_jax.models.spec.steps import Bridge, Step, Transform
+from vlfusion_jax.models.spec.streams import IMAGE, POOLED, TEXT
 
 # Streams of what the towers give a co-attention layer, and the image before it is mapped.
 LIFTED_TEXT, LIFTED_IMAGE, _NORMED_IMAGE = "lifted_text", "lifted_image", "normed_image"

@@ -7,18 +7,12 @@ from vlfusion_jax.layers.block import MLP, SELF, BlockSpec, Stage
 from vlfusion_jax.models.families import pixels
 from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.families.tower import Tower
-from vlfusion_jax.models.spec import (
-    IMAGE,
-    TEXT,
-    ClassHead,
-    Combine,
-    ContrastiveHead,
-    ImageInput,
-    ModelSpec,
-    Pool,
-    TextInput,
-    Transform,
-)  # fmt: skip
+from vlfusion_jax.models.spec.heads import ClassHead, ContrastiveHead
+from vlfusion_jax.models.spec.inputs import ImageInput, TextInput
+from vlfusion_jax.models.spec.model import ModelSpec
+from vlfusion_jax.models.spec.pools import Combine, Pool
+from vlfusion_jax.models.spec.steps import Transform
+from vlfusion_jax.models.spec.streams import IMAGE, TEXT
 
 SIZES = {
     "base": {

@@ -6,7 +6,11 @@ from vlfusion_jax.core import names
 from vlfusion_jax.layers.block import CROSS, MLP, SELF, BlockSpec, Stage
 from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.families.regions import REGIONS, region_input
-from vlfusion_jax.models.spec import IMAGE, TEXT, ClassHead, ModelSpec, Pool, RegionHead, TextInput, WordHead
+from vlfusion_jax.models.spec.heads import ClassHead, RegionHead, WordHead
+from vlfusion_jax.models.spec.inputs import TextInput
+from vlfusion_jax.models.spec.model import ModelSpec
+from vlfusion_jax.models.spec.pools import Pool
+from vlfusion_jax.models.spec.streams import IMAGE, TEXT
 
 SIZES = {
     "base": {

@@ -12,20 +12,12 @@ from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.layers.block import CROSS, MLP, SELF, BlockSpec, Stage
 from vlfusion_jax.models.families import pixels
 from vlfusion_jax.models.families.given import Given
-from vlfusion_jax.models.spec import (
-    IMAGE,
-    TEXT,
-    ClassHead,
-    Combine,
-    Head,
-    ImageInput,
-    Input,
-    ModelSpec,
-    Pool,
-    TextInput,
-    Transform,
-    WordHead,
-)  # fmt: skip
+from vlfusion_jax.models.spec.heads import ClassHead, Head, WordHead
+from vlfusion_jax.models.spec.inputs import ImageInput, Input, TextInput
+from vlfusion_jax.models.spec.model import ModelSpec
+from vlfusion_jax.models.spec.pools import Combine, Pool
+from vlfusion_jax.models.spec.steps import Transform
+from vlfusion_jax.models.spec.streams import IMAGE, TEXT
 
 FUSED = FUSED_TEXT, FUSED_IMAGE = "fused_text", "fused_image"  # streams of the co-attention layers
 

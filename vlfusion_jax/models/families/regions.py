@@ -3,7 +3,7 @@
 from typing import Any
 
 from vlfusion_jax.models.families.given import Given
-from vlfusion_jax.models.spec import RegionInput
+from vlfusion_jax.models.spec.inputs import RegionInput
 
 # Hyperparameters that every family on regions has.
 REGIONS = {

@@ -6,7 +6,11 @@ from vlfusion_jax.core import names
 from vlfusion_jax.layers.convnet import TOWERS
 from vlfusion_jax.models.families import pixels
 from vlfusion_jax.models.families.given import Given
-from vlfusion_jax.models.spec import IMAGE, ClassHead, ImageInput, ModelSpec, Pool
+from vlfusion_jax.models.spec.heads import ClassHead
+from vlfusion_jax.models.spec.inputs import ImageInput
+from vlfusion_jax.models.spec.model import ModelSpec
+from vlfusion_jax.models.spec.pools import Pool
+from vlfusion_jax.models.spec.streams import IMAGE
 
 SIZES = {
     "base": {

@@ -7,17 +7,11 @@ from vlfusion_jax.core import names
 from vlfusion_jax.models.families import pixels
 from vlfusion_jax.models.families.clip import late_heads, towers
 from vlfusion_jax.models.families.given import Given
-from vlfusion_jax.models.spec import (
-    IMAGE,
-    TEXT,
-    Combine,
-    ContrastiveHead,
-    ImageInput,
-    ModelSpec,
-    Pool,
-    TextInput,
-    pooled_of,
-)  # fmt: skip
+from vlfusion_jax.models.spec.heads import ContrastiveHead
+from vlfusion_jax.models.spec.inputs import ImageInput, TextInput
+from vlfusion_jax.models.spec.model import ModelSpec
+from vlfusion_jax.models.spec.pools import Combine, Pool
+from vlfusion_jax.models.spec.streams import IMAGE, TEXT, pooled_of
 
 SIZES = {
     "base": {

@@ -30,7 +30,9 @@ from vlfusion_jax.models.families import (
     vit,
 )  # fmt: skip
 from vlfusion_jax.models.families.given import Given
-from vlfusion_jax.models.spec import IMAGE, TEXT, ImageInput, ModelSpec, RegionInput, TextInput
+from vlfusion_jax.models.spec.inputs import ImageInput, RegionInput, TextInput
+from vlfusion_jax.models.spec.model import ModelSpec
+from vlfusion_jax.models.spec.streams import IMAGE, TEXT
 from vlfusion_jax.ops.activations import ACTIVATIONS
 
 FAMILIES: dict[str, ModuleType] = {

@@ -2,7 +2,9 @@
 
 from typing import NamedTuple
 
-from vlfusion_jax.models.spec import ImageInput, Recurrent, RegionInput, Stage, Step, TextInput, Transform
+from vlfusion_jax.layers.block import Stage
+from vlfusion_jax.models.spec.inputs import ImageInput, RegionInput, TextInput
+from vlfusion_jax.models.spec.steps import Recurrent, Step, Transform
 
 
 class Tower(NamedTuple):

@@ -19,7 +19,9 @@ from vlfusion_jax.models.families import bert, clip, roberta, vit
 from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.families.regions import region_input
 from vlfusion_jax.models.families.tower import Tower
-from vlfusion_jax.models.spec import IMAGE, TEXT, ImageInput, Recurrent, RegionInput, TextInput
+from vlfusion_jax.models.spec.inputs import ImageInput, RegionInput, TextInput
+from vlfusion_jax.models.spec.steps import Recurrent
+from vlfusion_jax.models.spec.streams import IMAGE, TEXT
 
 # Towers that are families of their own, and those whose regions have the form of a family.
 OF_FAMILIES = {"bert": bert, "roberta": roberta, "vit": vit, "clip_vit": clip}

@@ -6,7 +6,12 @@ from vlfusion_jax.core import names
 from vlfusion_jax.layers.block import MLP, SELF, BlockSpec, Stage
 from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.families.regions import REGIONS, region_input
-from vlfusion_jax.models.spec import JOINT, TEXT, ClassHead, Join, ModelSpec, Pool, TextInput, Transform, WordHead
+from vlfusion_jax.models.spec.heads import ClassHead, WordHead
+from vlfusion_jax.models.spec.inputs import TextInput
+from vlfusion_jax.models.spec.model import ModelSpec
+from vlfusion_jax.models.spec.pools import Pool
+from vlfusion_jax.models.spec.steps import Join, Transform
+from vlfusion_jax.models.spec.streams import JOINT, TEXT
 
 SIZES = {
     "base": {

@@ -7,7 +7,12 @@ from vlfusion_jax.layers.block import MLP, SELF, BlockSpec, Stage
 from vlfusion_jax.models.families import pixels
 from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.families.tower import Tower
-from vlfusion_jax.models.spec import IMAGE, ClassHead, ImageInput, ModelSpec, Pool, Transform
+from vlfusion_jax.models.spec.heads import ClassHead
+from vlfusion_jax.models.spec.inputs import ImageInput
+from vlfusion_jax.models.spec.model import ModelSpec
+from vlfusion_jax.models.spec.pools import Pool
+from vlfusion_jax.models.spec.steps import Transform
+from vlfusion_jax.models.spec.streams import IMAGE
 
 SIZES = {
     "base": {
