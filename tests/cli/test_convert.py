@@ -172,6 +172,14 @@ def test_faults(damaged, tmp_path, capsys, fault):
         (["--from=hf", "--family=lxmert"], "is a vilt, not a lxmert"),
         (["--from=onnx"], "convert takes --from=hf or --to=hf"),
         ([], "convert takes --from=hf or --to=hf"),
+        (["--from=hf", "--architecture=ViltModel"], "--architecture cannot be given with --from"),
+        (["--from=hf", "--size=base"], "--size cannot be given as the config.json of"),
+        (["--to=hf", "--heads=vqa", "--answers=a.txt"], "--heads, --answers cannot be given with --to"),
+        (["--to=hf", "--image_size=32", "--text_length=8"], "--image_size, --text_length cannot be given with --to"),
+        (
+            ["--to=hf", "--family=vilt", "--size=base", "--tokenizer=t"],
+            "--family, --size, --tokenizer cannot be given with --to",
+        ),
     ],
 )
 def test_wrong_words(original, tmp_path, capsys, arguments, message):

@@ -14,7 +14,7 @@ import contextlib
 import json
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from absl import flags
@@ -39,6 +39,9 @@ from vlfusion_jax.serve.inputs import text_input
 from vlfusion_jax.train.converted import REPORT, heads_of, read_parameters, sizes_of, write_converted
 
 FORMATS = ("hf",)
+# Options that only one direction reads; --out is of both.
+_OF_READING = ("family", "size", "tokenizer", "heads", "answers", "image_size", "text_length")
+_OF_WRITING = ("architecture",)
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -78,10 +81,21 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
         raise UserError("convert takes one checkpoint: vlfusion convert --from=hf SRC --out=DIR")
     if not values.out:
         raise UserError("--out is missing: name the folder to write.")
+    if source_format:
+        _refuse(values, _OF_WRITING, "with --from, which takes the class of the checkpoint: it is for --to=hf.")
+    else:
+        _refuse(values, _OF_READING, "with --to, which writes what the checkpoint is: it is for --from=hf.")
     with _new_folder(Path(values.out)) as folder:
         report = _from_hf(words[0], folder, values) if source_format else _to_hf(words[0], folder, values.architecture)
     print("\n".join(report))
     print(f"written to {values.out}")
+
+
+def _refuse(values: flags.FlagValues, options: Iterable[str], why: str) -> None:
+    """Raise UserError where options are given that would not be read."""
+    given = [f"--{name}" for name in options if values[name].present]
+    if given:
+        raise UserError(f"{', '.join(given)} cannot be given {why}")
 
 
 def _from_hf(source: str, folder: Path, values: flags.FlagValues) -> list[str]:
@@ -89,6 +103,7 @@ def _from_hf(source: str, folder: Path, values: flags.FlagValues) -> list[str]:
     answers = read_answers(values.answers) if values.answers else ()
     checkpoint = open_checkpoint(source)
     if checkpoint.config:
+        _refuse(values, ("size",), f"as the config.json of {source} says the size: leave it out.")
         imported = import_model(checkpoint, values.family, heads, answers)
     elif values.family:
         imported = import_original(checkpoint, values.family, values.size, heads=heads, answers=answers)
