@@ -68,8 +68,15 @@ def encode_texts(
     for text, own in zip(texts, tokens, strict=True):
         if own > length:
             warnings.warn(f"a text of {own} tokens is cut to {length}: {text!r}", stacklevel=3)
+    return text_arrays(texts, found.stream, vocabulary, length, fill), len(texts)
+
+
+def text_arrays(
+    texts: Sequence[str], stream: str, vocabulary: Vocabulary, length: int, fill: bool
+) -> dict[str, np.ndarray]:
+    """Tokens and mask of texts, both [texts, length] int32, by their names in `stream`; see `Vocabulary.encode`."""
     ids, masks = zip(*(vocabulary.encode(text, length, fill) for text in texts), strict=True)
-    return {found.stream: np.stack(ids), names.mask_of(found.stream): np.stack(masks)}, len(texts)
+    return {stream: np.stack(ids), names.mask_of(stream): np.stack(masks)}
 
 
 def encode_pictures(
@@ -85,9 +92,18 @@ def encode_pictures(
             raise UserError("this model reads pictures: give `pictures`.")
         return {}, 0
     check_pictures(spec)
+    return picture_arrays(pictures, data), len(pictures)
+
+
+def picture_arrays(pictures: Sequence[str | Path | np.ndarray], data: ConfigDict) -> dict[str, np.ndarray]:
+    """Pixels [pictures, height, width, 3] and masks [pictures, height, width], both uint8, on the canvas of `data`.
+
+    Raises:
+      UserError: a file cannot be read or is no image, or an array has another shape or type.
+    """
     placed = [images.place(images.read_image(picture), canvas_of(data)) for picture in pictures]
     pixels, masks = zip(*placed, strict=True)
-    return {names.IMAGE: np.stack(pixels), names.IMAGE_MASK: np.stack(masks)}, len(pictures)
+    return {names.IMAGE: np.stack(pixels), names.IMAGE_MASK: np.stack(masks)}
 
 
 def check_pictures(spec: ModelSpec) -> None:
