@@ -170,11 +170,13 @@ def test_faults(damaged, tmp_path, capsys, fault):
     ("arguments", "message"),
     [
         (["--from=hf", "--family=lxmert"], "is a vilt, not a lxmert"),
-        (["--from=onnx"], "convert takes --from=hf or --to=hf"),
-        ([], "convert takes --from=hf or --to=hf"),
-        (["--from=hf", "--architecture=ViltModel"], "--architecture cannot be given with --from"),
+        (["--from=onnx"], "convert takes --from=hf or --to=hf or --to=original"),
+        (["--from=original"], "convert takes --from=hf or --to=hf or --to=original"),
+        ([], "convert takes --from=hf or --to=hf or --to=original"),
+        (["--to=original", "--architecture=ViltModel"], "--architecture cannot be given with --to=original"),
+        (["--from=hf", "--architecture=ViltModel"], "--architecture cannot be given with --from=hf"),
         (["--from=hf", "--size=base"], "--size cannot be given as the config.json of"),
-        (["--to=hf", "--heads=vqa", "--answers=a.txt"], "--heads, --answers cannot be given with --to"),
+        (["--to=hf", "--heads=vqa", "--answers=a.txt"], "--heads, --answers cannot be given with --to=hf"),
         (["--to=hf", "--image_size=32", "--text_length=8"], "--image_size, --text_length cannot be given with --to"),
         (
             ["--to=hf", "--family=vilt", "--size=base", "--tokenizer=t"],

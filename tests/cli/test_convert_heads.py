@@ -13,11 +13,12 @@ import vlfusion_jax
 from tests.parity.conftest import randomise
 from vlfusion_jax.cli.main import main
 from vlfusion_jax.config.schema import default_config
-from vlfusion_jax.convert.original import export_original
+from vlfusion_jax.convert.original import export_original, read_back
+from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.data.tokenizer import train_tokenizer
 from vlfusion_jax.models.families import meter
 from vlfusion_jax.models.families.given import Given
-from vlfusion_jax.models.families.table import hyperparameters, model_spec
+from vlfusion_jax.models.families.table import FAMILIES, hyperparameters, model_spec
 from vlfusion_jax.models.parameters import fresh_params, param_shapes
 from vlfusion_jax.train.converted import REPORT, read_parameters
 
@@ -210,3 +211,56 @@ def test_a_checkpoint_without_configuration(original, tmp_path, capsys, answers)
     assert all("head 'mlm' is left out" in line for line in reported(tmp_path / "named", "ignored"))
     assert "has 2 answers" in refused(capsys, original, tmp_path / "no", *kind, answers(b"red\ntwo"))
     assert "no head 'odd'" in refused(capsys, original, tmp_path / "no", *kind, "--heads=odd")
+
+
+def test_back_to_the_keys_of_the_authors(original, tmp_path, capsys, answers):
+    kind, named = ("--family=meter", "--size=tiny"), answers("rot\nzwei\ngrün\n".encode())
+    assert convert(original, tmp_path / "ours", *kind, named) == 0
+    assert main(["convert", "--to=original", str(tmp_path / "ours"), f"--out={tmp_path / 'back'}"]) == 0
+    assert "no config.json: read it by --family=meter --size=tiny\n" in (tmp_path / "back" / REPORT).read_text()
+    before, after = load_file(original), load_file(tmp_path / "back" / "model.safetensors")
+    assert before.keys() == after.keys()
+    assert all(tensor.tobytes() == after[key].tobytes() for key, tensor in before.items())
+
+    written = f"--answers={tmp_path / 'back' / 'answers.txt'}"
+    assert convert(tmp_path / "back", tmp_path / "again", *kind, written) == 0
+    (params, config, vocabulary), again = (read_parameters(str(tmp_path / name)) for name in ("ours", "again"))
+    assert all(np.array_equal(x, again[0][path]) for path, x in params.items())
+    assert (config.model, config.data) == (again[1].model, again[1].data)
+    assert vocabulary.answers == again[2].answers == ("rot", "zwei", "grün")
+
+    words = ["convert", "--to=original", str(tmp_path / "ours"), f"--out={tmp_path / 'words'}"]
+    assert main([*words, "--heads=mlm"]) == 0
+    assert reported(tmp_path / "words", "left out") == {"head_vqa/"}
+    assert not any("vqa" in key for key in load_file(tmp_path / "words" / "model.safetensors"))
+    assert main([*words[:3], f"--out={tmp_path / 'no'}", "--heads=itm"]) == 2
+    assert "has no head 'itm'; it has mlm, vqa" in capsys.readouterr().err
+
+
+def test_a_family_whose_authors_have_no_keys_of_their_own_here(words, tmp_path, capsys):
+    assert convert(words, tmp_path / "ours") == 0
+    assert main(["convert", "--to=original", str(tmp_path / "ours"), f"--out={tmp_path / 'no'}"]) == 2
+    message = capsys.readouterr().err
+    assert "family 'vilt' has no checkpoints without config.json that could be converted; these have: uniter" in message
+    assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.parametrize(
+    ("family", "head", "size", "hidden", "message"),
+    [
+        ("meter", "vqa", (32, 32), 48, "head_vqa/expand/kernel: [64, 48] here, [64, 64] there"),
+        ("meter", "itm", (32, 64), 0, "image/grid/positions/table: ["),
+        ("albef", "vqa", (32, 32), 0, "a checkpoint of 'albef' has no head 'vqa'; it may have contrastive, itm, mlm"),
+    ],
+)
+def test_what_a_checkpoint_of_the_authors_cannot_say(family, head, size, hidden, message):
+    model, sizes = hyperparameters(family, "tiny"), Given(80, 3, 12, size, hidden)
+    shapes = param_shapes(FAMILIES[family].spec(model, sizes), (head,))
+    with pytest.raises(UserError) as error:
+        export_original(family, model, sizes, (head,), {path: np.zeros(shape) for path, shape in shapes.items()})
+    assert message in str(error.value)
+
+
+def test_how_a_checkpoint_without_configuration_is_read():
+    assert read_back(hyperparameters("uniter", "large")) == "no config.json: read it by --family=uniter --size=large"
+    assert "changes=…) takes: layers=7" in read_back(hyperparameters("uniter", "base", layers=7))

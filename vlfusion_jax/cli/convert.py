@@ -2,20 +2,22 @@
                  [--heads=NAMES] [--answers=FILE]
                  [--image_size=H[,W]] [--text_length=N]
 vlfusion convert --to=hf DIR --out=FOLDER [--architecture=CLASS]
+vlfusion convert --to=original DIR --out=FOLDER [--heads=NAMES]
 
 From a checkpoint of Hugging Face's transformers to ours and back, every key accounted for. SRC is a folder, a weights
 file, or the name of a model in the Hugging Face cache, such as dandelin/vilt-b32-finetuned-vqa. What comes out is read
 by --init_from, vlfusion predict and vlfusion_jax.load. Checkpoints of the papers' own repositories, which have no
-config.json, need --family. --heads chooses heads, of which those that SRC lacks start fresh; --answers names
-answers.
+config.json, need --family, and are written by --to=original. --heads chooses heads, of which those that SRC lacks
+start fresh; --answers names answers.
 """
 
 import contextlib
 import json
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict
@@ -26,7 +28,7 @@ from vlfusion_jax.cli.arguments import parse
 from vlfusion_jax.convert.answers import read_answers
 from vlfusion_jax.convert.hugging_face import Imported, converter_of, export_model, import_model
 from vlfusion_jax.convert.images import describe, processor_of, reads_pixels
-from vlfusion_jax.convert.original import import_original
+from vlfusion_jax.convert.original import export_original, import_original, read_back
 from vlfusion_jax.convert.resize import resized, with_images
 from vlfusion_jax.convert.source import PROCESSOR, SAFETENSORS, open_checkpoint
 from vlfusion_jax.core import names
@@ -38,16 +40,20 @@ from vlfusion_jax.models.families.table import model_spec
 from vlfusion_jax.serve.inputs import text_input
 from vlfusion_jax.train.converted import REPORT, heads_of, read_parameters, sizes_of, write_converted
 
-FORMATS = ("hf",)
-# Options that only one direction reads; --out is of both.
-_OF_READING = ("family", "size", "tokenizer", "heads", "answers", "image_size", "text_length")
-_OF_WRITING = ("architecture",)
+HF, ORIGINAL = "hf", "original"
+# What each direction and format reads of the options, beside --out.
+_OPTIONS = {
+    ("from", HF): ("family", "size", "tokenizer", "heads", "answers", "image_size", "text_length"),
+    ("to", HF): ("architecture",),
+    ("to", ORIGINAL): ("heads",),
+}
+_ANSWERS = "answers.txt"
 
 
 def define_flags(values: flags.FlagValues) -> None:
     """Add the flags of this subcommand."""
     flags.DEFINE_string("from", "", "format of SRC: hf", flag_values=values)
-    flags.DEFINE_string("to", "", "format to write: hf", flag_values=values)
+    flags.DEFINE_string("to", "", "format to write: hf, or original: the authors' own", flag_values=values)
     flags.DEFINE_string("out", "", "folder to write, which must not exist yet", flag_values=values)
     flags.DEFINE_string(
         "family", "", "family that SRC must be of; default what its config.json says", flag_values=values
@@ -57,7 +63,7 @@ def define_flags(values: flags.FlagValues) -> None:
         "tokenizer", "", "tokenizer.json, vocab.txt or vocab.json, where SRC has none", flag_values=values
     )
     flags.DEFINE_string(
-        "heads", "", "heads to have, such as vqa,mlm; new ones start fresh; default those of SRC", flag_values=values
+        "heads", "", "heads to have, such as vqa,mlm; new ones start fresh; default all there are", flag_values=values
     )
     flags.DEFINE_string("answers", "", "file of the answers' names, one a line, where SRC has none", flag_values=values)
     flags.DEFINE_string(
@@ -75,18 +81,18 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
     """Convert one way or the other, print the report, and leave nothing behind where it fails."""
     words = parse(values, arguments)
     source_format, target_format = values["from"].value, values.to
-    if bool(source_format) == bool(target_format) or (source_format or target_format) not in FORMATS:
-        raise UserError("convert takes --from=hf or --to=hf.")
+    way = ("to", target_format) if target_format else ("from", source_format)
+    if (source_format and target_format) or way not in _OPTIONS:
+        raise UserError("convert takes --from=hf or --to=hf or --to=original.")
     if len(words) != 1:
         raise UserError("convert takes one checkpoint: vlfusion convert --from=hf SRC --out=DIR")
     if not values.out:
         raise UserError("--out is missing: name the folder to write.")
-    if source_format:
-        _refuse(values, _OF_WRITING, "with --from, which takes the class of the checkpoint: it is for --to=hf.")
-    else:
-        _refuse(values, _OF_READING, "with --to, which writes what the checkpoint is: it is for --from=hf.")
+    others = dict.fromkeys(option for options in _OPTIONS.values() for option in options if option not in _OPTIONS[way])
+    _refuse(values, others, f"with --{'='.join(way)}, which does not read it: leave it out.")
     with _new_folder(Path(values.out)) as folder:
-        report = _from_hf(words[0], folder, values) if source_format else _to_hf(words[0], folder, values.architecture)
+        convert = {("from", HF): _from_hf, ("to", HF): _to_hf, ("to", ORIGINAL): _to_original}[way]
+        report = convert(words[0], folder, values)
     print("\n".join(report))
     print(f"written to {values.out}")
 
@@ -99,8 +105,7 @@ def _refuse(values: flags.FlagValues, options: Iterable[str], why: str) -> None:
 
 
 def _from_hf(source: str, folder: Path, values: flags.FlagValues) -> list[str]:
-    heads = tuple(dict.fromkeys(values.heads.split(","))) if values.heads else None
-    answers = read_answers(values.answers) if values.answers else ()
+    heads, answers = _heads(values), read_answers(values.answers) if values.answers else ()
     checkpoint = open_checkpoint(source)
     if checkpoint.config:
         _refuse(values, ("size",), f"as the config.json of {source} says the size: leave it out.")
@@ -116,6 +121,10 @@ def _from_hf(source: str, folder: Path, values: flags.FlagValues) -> list[str]:
     if text_input(imported.spec) is not None:
         tokenizer.save(str(folder / TOKENIZER))
     return imported.lines()
+
+
+def _heads(values: flags.FlagValues) -> tuple[str, ...] | None:
+    return tuple(dict.fromkeys(values.heads.split(","))) if values.heads else None
 
 
 def _size(text: str) -> tuple[int, int] | None:
@@ -143,22 +152,51 @@ def _tokenizer(imported: Imported, folder: Path, given: str) -> Tokenizer:
     return tokenizer
 
 
-def _to_hf(source: str, folder: Path, architecture: str) -> list[str]:
+def _to_hf(source: str, folder: Path, values: flags.FlagValues) -> list[str]:
     params, config, vocabulary = read_parameters(source)
     family, heads = config.model.family, heads_of(params)
-    architecture = architecture or _class_for(family, heads, source)
+    architecture = values.architecture or _class_for(family, heads, source)
     kept = converter_of(family).HEADS.get(architecture, ())
-    left = tuple(f"{names.HEAD}{head}/" for head in heads if head not in kept)
-    params = {path: leaf for path, leaf in params.items() if not path.startswith(left)} if left else params
+    left = _leave_out(params, kept)
     answers = vocabulary.answers if names.VQA in kept else ()
     sizes = sizes_of(config, vocabulary)
     tensors, theirs = export_model(family, config.model, sizes, architecture, params, answers)
-    save_file(tensors, folder / SAFETENSORS, metadata={"format": "pt"})
     _write_json(folder / "config.json", theirs)
+    return _write(folder, tensors, config, vocabulary, [f"{len(tensors)} tensors written for {architecture}", *left])
+
+
+def _to_original(source: str, folder: Path, values: flags.FlagValues) -> list[str]:
+    params, config, vocabulary = read_parameters(source)
+    model, heads = config.model, heads_of(params)
+    kept = _heads(values) or heads
+    missing = [head for head in kept if head not in heads]
+    if missing:
+        raise UserError(f"{source} has no head {missing[0]!r}; it has {', '.join(heads) or 'none'}.")
+    left = _leave_out(params, kept)
+    tensors = export_original(model.family, model, sizes_of(config, vocabulary), kept, params)
+    report = [f"{len(tensors)} tensors written as the authors of {model.family} name them", *left, read_back(model)]
+    if names.VQA in kept:
+        (folder / _ANSWERS).write_text("\n".join(vocabulary.answers) + "\n", encoding="utf-8")
+        report.append(f"answers: written to {_ANSWERS}, for --answers")
+    return _write(folder, tensors, config, vocabulary, report)
+
+
+def _leave_out(params: dict[str, Any], kept: Collection[str]) -> list[str]:
+    """Take all heads but those `kept` out of {path: array}; lines of the report about them."""
+    left = tuple(f"{names.HEAD}{head}/" for head in heads_of(params) if head not in kept)
+    for path in [path for path in params if path.startswith(left)]:
+        del params[path]
+    return [f"left out {head}" for head in left]
+
+
+def _write(
+    folder: Path, tensors: dict[str, Any], config: ConfigDict, vocabulary: Vocabulary, report: list[str]
+) -> list[str]:
+    """The weights, what goes with them, and the report, which is returned whole."""
+    save_file(tensors, folder / SAFETENSORS, metadata={"format": "pt"})
     spec = model_spec(config, vocabulary.size, len(vocabulary.answers))
     if text_input(spec) is not None:
         _write_tokenizer(folder, vocabulary)
-    report = [f"{len(tensors)} tensors written for {architecture}", *(f"left out {head}" for head in left)]
     report += _write_processor(folder, config) if reads_pixels(spec) else []
     (folder / REPORT).write_text("\n".join(report) + "\n", encoding="utf-8")
     return report

@@ -1,4 +1,4 @@
-"""Whether another library's configuration can say what a model is."""
+"""Whether another format can say what a model is."""
 
 from collections.abc import Mapping
 
@@ -8,13 +8,14 @@ from vlfusion_jax.models.parameters import param_shapes
 from vlfusion_jax.models.spec.model import ModelSpec
 
 
-def check_expressed(shapes: Mapping[str, tuple[int, ...]], spec: ModelSpec, architecture: str) -> None:
-    """Hold that a model has the parameters of the one that its configuration, once written, stands for.
+def check_expressed(shapes: Mapping[str, tuple[int, ...]], spec: ModelSpec, written: str, flag: str) -> None:
+    """Hold that a model has the parameters of the one that is read from what was written of it.
 
     Args:
-      shapes: {path: shape} of the model's parameters, without those that the class ignores.
-      spec: of the model that is read from the configuration.
-      architecture: class that the configuration is for, for messages.
+      shapes: {path: shape} of the model's parameters, without those that reading ignores.
+      spec: of the model that is read.
+      written: what says its sizes, for messages.
+      flag: that leaves heads out, for messages.
 
     Raises:
       UserError: naming each parameter that differs, with both shapes.
@@ -25,10 +26,9 @@ def check_expressed(shapes: Mapping[str, tuple[int, ...]], spec: ModelSpec, arch
     if differ:
         lines = [f"{path}: {_shape(shapes.get(path))} here, {_shape(expected.get(path))} there" for path in differ]
         raise UserError(
-            f"the config.json of {architecture} cannot say what this model is: one made from it has other parameters. "
-            "Choose a class without the head if it is the head that differs (--architecture), or train what the class "
-            "knows, such as square images, a detector's regions (model.region_patch=0), tasks.vqa.hidden=0.\n  "
-            + "\n  ".join(lines)
+            f"{written} cannot say what this model is: one made from it has other parameters. Leave the head out by "
+            f"{flag} if it is the head that differs, or train what it can say, such as square images, a "
+            "detector's regions (model.region_patch=0), tasks.vqa.hidden=0.\n  " + "\n  ".join(lines)
         )
 
 

@@ -167,7 +167,8 @@ def export_model(
     # Theirs does not know how ours lays its layers out.
     spec = replace(FAMILIES[family].spec(view.model, view.sizes), scan=model.scan_layers)
     unread = {each.ours for each in keys.entries if any(re.search(rule, each.theirs) for rule in view.keys.ignored)}
-    check_expressed({path: x.shape for path, x in params.items() if path not in unread}, spec, architecture)
+    shapes = {path: x.shape for path, x in params.items() if path not in unread}
+    check_expressed(shapes, spec, f"the config.json of {architecture}", "--architecture")
     return tensors, config
 
 

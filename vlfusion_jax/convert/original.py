@@ -25,6 +25,7 @@ from ml_collections import ConfigDict
 
 from vlfusion_jax.config.keys import nearest
 from vlfusion_jax.convert.answers import choose_answers, numbered_answers
+from vlfusion_jax.convert.expressed import check_expressed
 from vlfusion_jax.convert.families import albef, meter, uniter, vilbert
 from vlfusion_jax.convert.heads import check_heads, read_params
 from vlfusion_jax.convert.hugging_face import Imported
@@ -93,7 +94,7 @@ def export_original(
       params: {path: array}.
 
     Raises:
-      UserError: the other format has no place for some head or parameter.
+      UserError: the other format has no place for some head, parameter or shape.
     """
     converter = original_of(family)
     unknown = [head for head in heads if head not in converter.HEADS]
@@ -102,7 +103,24 @@ def export_original(
             f"a checkpoint of {family!r} has no head {unknown[0]!r}; it may have {', '.join(converter.HEADS)}."
             f"{nearest(unknown[0], converter.HEADS)}"
         )
-    return export_weights(params, converter.name_map(model, sizes, heads))
+    tensors = export_weights(params, converter.name_map(model, sizes, heads))
+    read = converter.given(lambda key, dim=0: tensors[key].shape[dim], heads, model)
+    shapes = {path: array.shape for path, array in params.items()}
+    check_expressed(shapes, FAMILIES[family].spec(model, read), f"a checkpoint of the authors of {family}", "--heads")
+    return tensors
+
+
+def read_back(model: ConfigDict) -> str:
+    """How a checkpoint of a model of `config.model` is read, which has no configuration: a line of a report."""
+
+    def changes(size: str) -> dict[str, Any]:
+        named = hyperparameters(model.family, size, scan_layers=model.scan_layers, remat=model.remat)
+        return {key: model[key] for key in sorted(model) if model[key] != named[key]}
+
+    size = min(FAMILIES[model.family].SIZES, key=lambda size: len(changes(size)))
+    differ = ", ".join(f"{key}={value!r}" for key, value in changes(size).items())
+    but = f"; what differs from that size only import_original(…, changes=…) takes: {differ}" if differ else ""
+    return f"no config.json: read it by --family={model.family} --size={size}{but}"
 
 
 def original_of(family: str) -> ModuleType:

@@ -42,7 +42,7 @@ def given(size_of: Callable[..., int], heads: tuple[str, ...], model: Any) -> Gi
 
 def name_map(model: Any, sizes: Given, heads: tuple[str, ...]) -> NameMap:
     """Keys of a checkpoint with `heads` beside our parameters."""
-    bert, cells = _text_encoder(heads), (sizes.image_size[0] // model.patch_size) ** 2
+    bert, cells = _text_encoder(heads), math.prod(side // model.patch_size for side in sizes.image_size)
     layer, first = f"{bert}.encoder.layer.{{i}}", model.text_layers
     blocks, visual = "visual_encoder.blocks.{i}", "visual_encoder"
     entries = [

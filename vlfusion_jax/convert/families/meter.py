@@ -46,7 +46,7 @@ def given(size_of: Callable[..., int], heads: tuple[str, ...], model: Any) -> Gi
 
 def name_map(model: Any, sizes: Given, heads: tuple[str, ...]) -> NameMap:
     """Keys of a checkpoint with `heads` beside our parameters."""
-    visual, cells = "vit_model.visual", (sizes.image_size[0] // model.patch_size) ** 2
+    visual, cells = "vit_model.visual", math.prod(side // model.patch_size for side in sizes.image_size)
     blocks = f"{visual}.transformer.resblocks.{{i}}"
     entries = [
         *bert_embeddings("text_transformer.embeddings", "text", sizes.vocab),
