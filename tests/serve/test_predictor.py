@@ -128,6 +128,19 @@ def test_the_training_mesh_answers_alike(trained, source):
         assert item.correct == (item.answer == item.truth)
 
 
+def test_a_model_of_text_alone_answers_from_the_questions(source):
+    config = config_with()
+    config.model = hyperparameters("bert", "tiny")
+    run = build(config, build_vocabulary([source], config.data))
+    params = jax.tree.map(lambda x: x * 5, run.init_state().params)
+    shown = answer_some(Predictor(run, params), source, 6)
+    assert len(shown) == 6
+    for item in shown:
+        shares = expected(run, params, item.image, item.question)
+        assert item.answer == max(shares, key=shares.get)
+        assert item.probability == pytest.approx(shares[item.answer], rel=1e-4)
+
+
 def test_asking_for_more_than_there_is_gives_each_image_once(trained, source):
     run, params, _ = trained
     assert len(answer_some(Predictor(run, params), source, 50)) == 6  # one image has no question

@@ -87,11 +87,19 @@ def encode_pictures(
     Raises:
       UserError: the model reads none, or needs some, or one cannot be read.
     """
+    found = image_input(spec)
     if not pictures:
-        if image_input(spec) is not None:
+        if found is not None:
             raise UserError("this model reads pictures: give `pictures`.")
         return {}, 0
-    check_pictures(spec)
+    if found is None:
+        raise UserError("this model reads no pictures: leave `pictures` out.")
+    if reads_regions(spec):
+        raise UserError(
+            f"this model reads the regions of a detector: give `regions` and `boxes` to `encode` of "
+            f"vlfusion_jax.load(…), of each picture vectors of {found.features} numbers and boxes, in place of "
+            "pictures."
+        )
     return picture_arrays(pictures, data), len(pictures)
 
 
@@ -104,19 +112,6 @@ def picture_arrays(pictures: Sequence[str | Path | np.ndarray], data: ConfigDict
     placed = [images.place(images.read_image(picture), canvas_of(data)) for picture in pictures]
     pixels, masks = zip(*placed, strict=True)
     return {names.IMAGE: np.stack(pixels), names.IMAGE_MASK: np.stack(masks)}
-
-
-def check_pictures(spec: ModelSpec) -> None:
-    """Raise UserError where a model reads no pictures."""
-    found = image_input(spec)
-    if found is None:
-        raise UserError("this model reads no pictures: leave `pictures` out.")
-    if reads_regions(spec):
-        raise UserError(
-            f"this model reads the regions of a detector: give `regions` and `boxes` to `encode` of "
-            f"vlfusion_jax.load(…), of each picture vectors of {found.features} numbers and boxes, in place of "
-            "pictures."
-        )
 
 
 def encode_regions(

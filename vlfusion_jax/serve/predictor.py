@@ -13,26 +13,25 @@ from vlfusion_jax.data import images
 from vlfusion_jax.data.examples import fills_texts
 from vlfusion_jax.data.records import Source
 from vlfusion_jax.serve.answers import Answer, best_answers
-from vlfusion_jax.serve.inputs import check_pictures, picture_arrays, text_arrays
+from vlfusion_jax.serve.inputs import picture_arrays, text_arrays
 from vlfusion_jax.train.report import Answered
 from vlfusion_jax.train.setup import Run
 
 
 class Predictor:
-    """Answers about pictures by a run's model; one that reads no text answers too, whatever is asked.
+    """Answers by a run's model; one that reads text alone, or pictures alone, answers from these.
 
     Args:
       run: see `train.setup.Run`; needs the `vqa` task.
       params: sharded parameters.
 
     Raises:
-      UserError: the run was not trained to answer, or reads no pictures.
+      UserError: the run was not trained to answer.
     """
 
     def __init__(self, run: Run, params: Any):
         if not run.config.tasks.vqa.weight:
             raise UserError(f"run {run.config.name!r} cannot answer questions: its tasks.vqa.weight is 0.")
-        check_pictures(run.model.spec)
         self._run, self._params = run, params
 
     def answer_all(
