@@ -104,6 +104,31 @@ def test_a_converted_model_answers(original, tmp_path, capsys):
         loaded.encode([pixels, pixels], ["a", "b", "c"])
 
 
+@pytest.mark.parametrize(("limit", "kept"), [(-1, 20 * 33), (100, 100)])
+def test_all_patches_of_images_larger_than_the_model_says(damaged, tmp_path, capsys, limit, kept):
+    """What `preprocessor_config.json` asks for may have more patches than the images of `config.json`'s size."""
+    from transformers.models.vilt.image_processing_pil_vilt import ViltImageProcessorPil
+
+    processor = ViltImageProcessorPil(size={"shortest_edge": 160}, size_divisor=8)
+    ours, back = tmp_path / "ours", tmp_path / "back"
+    processor.save_pretrained(damaged)
+    config = json.loads((damaged / "config.json").read_text()) | {"max_image_length": limit}
+    (damaged / "config.json").write_text(json.dumps(config))
+    assert converted(capsys, "--from=hf", damaged, f"--out={ours}")[0] == 0
+    loaded = vlfusion_jax.load(ours)
+    pixels = np.random.default_rng(0).integers(256, size=(160, 266, 3), dtype=np.uint8)
+    output = loaded(loaded.encode([pixels], ["what color is it"]))
+    assert output.image.shape[1] == 1 + kept
+    if limit < 0:  # else theirs draws some
+        tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_file=str(damaged / "tokenizer.json"))
+        inputs = processor(pixels, return_tensors="pt") | tokenizer("what color is it", return_tensors="pt")
+        inputs.pop("token_type_ids", None)
+        expected = transformers.ViltForQuestionAnswering.from_pretrained(damaged).eval()(**inputs).logits[0]
+        np.testing.assert_allclose(output.logits["vqa"][0, :3], expected.detach(), atol=1e-5)
+    assert converted(capsys, "--to=hf", ours, f"--out={back}")[0] == 0
+    assert json.loads((back / "config.json").read_text())["max_image_length"] == kept
+
+
 def resave(folder: Path, change) -> None:
     tensors = load_file(folder / "model.safetensors")
     change(tensors)

@@ -114,7 +114,7 @@ def _from_hf(source: str, folder: Path, values: flags.FlagValues) -> list[str]:
         imported = import_original(checkpoint, values.family, values.size, heads=heads, answers=answers)
     else:
         raise UserError(f"{source} has no config.json: say what it is by --family, and --size where it is not base.")
-    imported = resized(with_images(imported, checkpoint.processor), _size(values.image_size), values.text_length)
+    imported = resized(with_images(imported, checkpoint), _size(values.image_size), values.text_length)
     tokenizer = _tokenizer(imported, checkpoint.folder, values.tokenizer)
     vocabulary = Vocabulary(tokenizer.to_str(), imported.answers, (), rows=imported.sizes.vocab)
     write_converted(folder, imported, vocabulary, Path(values.out).name)

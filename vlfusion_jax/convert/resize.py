@@ -5,8 +5,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from vlfusion_jax.convert.hugging_face import Imported
+from vlfusion_jax.convert.hugging_face import CONVERTERS, Imported
 from vlfusion_jax.convert.images import pixel_statistics, reading_of
+from vlfusion_jax.convert.source import Checkpoint
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.models.families.table import FAMILIES, check_model
 from vlfusion_jax.models.parameters import param_shapes
@@ -16,15 +17,24 @@ from vlfusion_jax.ops.interpolate import bicubic_grid
 _SHORTEST_TEXT = 2  # tokens: the first and the last
 
 
-def with_images(imported: Imported, processor: dict[str, Any]) -> Imported:
+def with_images(imported: Imported, checkpoint: Checkpoint) -> Imported:
     """`imported` with the pixels, the canvas and the report that `preprocessor_config.json` asks for.
+
+    Args:
+      imported: read from `checkpoint`.
+      checkpoint: see `source.open_checkpoint`.
 
     Raises:
       UserError: the file has values that make no sense.
     """
-    model = _changed(imported.model, pixel_statistics(processor, imported.family))
-    build = FAMILIES[imported.family].spec
-    images = reading_of(processor, imported.family, model, build(model, imported.sizes))
+    family, processor = imported.family, checkpoint.processor
+    model = _changed(imported.model, pixel_statistics(processor, family))
+    build = FAMILIES[family].spec
+    images = reading_of(processor, family, model, build(model, imported.sizes))
+    converter = CONVERTERS.get(family)
+    if images and images.canvas.resize == "shorter" and hasattr(converter, "patches_kept"):
+        kept = converter.patches_kept(checkpoint.config, images.canvas.shorter_side)
+        model = _changed(model, {"max_image_tokens": max(kept, model.max_image_tokens)})
     sizes = replace(imported.sizes, image_size=images.canvas.size) if images else imported.sizes
     return replace(imported, model=model, sizes=sizes, spec=build(model, sizes), images=images)
 

@@ -1,5 +1,6 @@
 """ViLT as Hugging Face's `transformers` stores it."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -50,9 +51,14 @@ _WORDS, _PREDICTED = "embeddings.text_embeddings.word_embeddings.weight", "mlm_s
 def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
     """Our hyperparameters from their `config.json`."""
     size, patch = config.get("image_size", 384), config.get("patch_size", 32)
+    grid = (size // patch,) * 2
+    return _DEFAULTS | FIELDS.ours(config) | {"grid": grid, "max_image_tokens": patches_kept(config, size)}
+
+
+def patches_kept(config: dict[str, Any], shorter_side: int) -> int:
+    """Our `max_image_tokens`, for images whose shorter side is brought to so many pixels."""
     kept = config.get("max_image_length", -1)
-    kept = _most_patches(size, patch) if kept < 0 else kept
-    return _DEFAULTS | FIELDS.ours(config) | {"grid": (size // patch,) * 2, "max_image_tokens": kept}
+    return _most_patches(shorter_side, config.get("patch_size", 32)) if kept < 0 else kept
 
 
 def of_tensors(keys: set[str], read: Read, architecture: str) -> dict[str, Any]:
@@ -77,11 +83,13 @@ def _most_patches(size: int, patch: int) -> int:
 
 def config_of(model: Any, sizes: Given, architecture: str) -> dict[str, Any]:
     """Their `config.json` from our hyperparameters."""
-    size, kept = model.grid[0] * model.patch_size, model.max_image_tokens
+    size, kept, patch = model.grid[0] * model.patch_size, model.max_image_tokens, model.patch_size
+    usual = sizes.image_size == (longest_side(size, patch),) * 2
+    most = _most_patches(size, patch) if usual else math.prod(side // patch for side in sizes.image_size)
     config = FIELDS.theirs(model) | {
         "vocab_size": sizes.vocab,
         "image_size": size,
-        "max_image_length": kept if 0 < kept < _most_patches(size, model.patch_size) else -1,
+        "max_image_length": kept if kept < most else -1,
         "num_images": 2 if architecture == "ViltForImagesAndTextClassification" else -1,
     }
     return config
