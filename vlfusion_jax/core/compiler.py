@@ -2,15 +2,29 @@
 
 import jax
 
-OPTIONS = {
+Options = dict[str, bool | str]
+
+# By platform.
+UPDATES: dict[str, Options] = {
     "cpu": {
         # Without it both of Adam's moments, not one, are copied before they are overwritten: an update of 118 M
         # parameters took 1.5 times as long, and 0.5 GB more.
         "xla_cpu_copy_insertion_use_region_analysis": True,
     },
 }
+SUMS: dict[str, Options] = {
+    "cpu": {
+        # The pass splits a large sum into windows, before which all that is summed is written out: memory of the size
+        # of the array, and ten times the time.
+        "xla_disable_hlo_passes": "tree_reduction_rewriter",
+    },
+}
 
 
-def compiler_options() -> dict[str, bool]:
-    """For the `compiler_options` of `jax.jit`, on the devices of this process."""
-    return OPTIONS.get(jax.default_backend(), {})
+def compiler_options(by_platform: dict[str, Options]) -> Options:
+    """For the `compiler_options` of `jax.jit`, on the devices of this process.
+
+    Args:
+      by_platform: `UPDATES` for programs that update parameters, `SUMS` for sums over whole arrays.
+    """
+    return by_platform.get(jax.default_backend(), {})

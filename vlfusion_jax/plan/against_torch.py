@@ -13,7 +13,7 @@ import optax
 from vlfusion_jax.convert.hugging_face import import_model
 from vlfusion_jax.convert.source import open_checkpoint
 from vlfusion_jax.core import names
-from vlfusion_jax.core.compiler import compiler_options
+from vlfusion_jax.core.compiler import UPDATES, compiler_options
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.core.tree import nested
 from vlfusion_jax.models.flops import part_flops
@@ -111,7 +111,7 @@ def _ours(
         return optax.apply_updates(params, updates), opt_state
 
     forward = jax.jit(logits_of)
-    step = jax.jit(update, donate_argnums=(0, 1), compiler_options=compiler_options())
+    step = jax.jit(update, donate_argnums=(0, 1), compiler_options=compiler_options(UPDATES))
 
     def run_forward() -> None:
         jax.block_until_ready(forward(state[0], batch[0]))

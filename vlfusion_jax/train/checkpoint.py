@@ -48,7 +48,8 @@ class Checkpointer:
     Args:
       workdir: the run's folder.
       config: `config.checkpoint` of the run: `keep`, `best_metric`, `best_mode`.
-      write_bytes: most memory, beside the state itself, that writing may take; None = no limit.
+      write_bytes: of arrays that may be in writing at once; they are stored uncompressed then, for compression takes as
+        much memory again. None = no limit.
     """
 
     def __init__(self, workdir: str | Path, config: ConfigDict, write_bytes: int | None = None):
@@ -67,6 +68,7 @@ class Checkpointer:
         self._best_metric = config.best_metric
         context = _context()
         context.memory.write_concurrent_bytes = context.memory.transfer_concurrent_bytes = write_bytes
+        context.array.saving.use_compression = write_bytes is None
         self._orbax = ocp.training.Checkpointer(
             self.folder,
             context=context,

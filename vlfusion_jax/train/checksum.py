@@ -5,12 +5,14 @@ sum of word · (2 · position + 1) modulo 2³². An odd factor is invertible, so
 integer addition does not care how the array was split.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from vlfusion_jax.core.compiler import SUMS, compiler_options
 from vlfusion_jax.core.tree import flatten
 
 _PART_BYTES = 256 << 20
@@ -27,23 +29,24 @@ def _checksum(x: jax.Array) -> jax.Array:
     return jnp.sum(words * (2 * position + 1), dtype=jnp.uint32)
 
 
-@jax.jit
-def _checksums(leaves: list[jax.Array]) -> list[jax.Array]:
-    return [_checksum(leaf) for leaf in leaves]
+@cache
+def _program() -> Callable[[list[jax.Array]], list[jax.Array]]:
+    """Of leaves, compiled when the devices are known."""
+    return jax.jit(lambda leaves: [_checksum(leaf) for leaf in leaves], compiler_options=compiler_options(SUMS))
 
 
 def checksums(tree: Any) -> dict[str, int]:
     """Checksum of every leaf by its path name.
 
-    A program takes about as much memory as its leaves have bytes, so large trees are computed in parts; one part after
-    the other, for programs that run on several devices at the same time may wait for each other for ever.
+    Large trees are computed in parts, one after the other: programs that run on several devices at the same time may
+    wait for each other for ever.
 
     Args:
       tree: arrays of at most 32 bits per element, on the devices of one mesh.
     """
     sums: dict[str, int] = {}
     for part in _parts(flatten(tree)):
-        values = jax.device_get(_checksums(list(part.values())))
+        values = jax.device_get(_program()(list(part.values())))
         sums |= {name: int(value) for name, value in zip(part, values, strict=True)}
     return sums
 

@@ -57,7 +57,7 @@ def write_converted(folder: Path, imported: Imported, vocabulary: Vocabulary, na
     placed = {}
     while imported.params:
         path, array = imported.params.popitem()
-        placed[path] = jax.device_put(array)
+        placed[path] = jax.block_until_ready(jax.device_put(array))  # copied in the background otherwise
         del array
     at_once = 1 + max(leaf.nbytes for leaf in placed.values())  # Orbax wants room for more than the largest
     checkpoints = Checkpointer(folder, config.checkpoint, write_bytes=at_once)

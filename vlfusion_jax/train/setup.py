@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from vlfusion_jax.config.keys import nearest
 from vlfusion_jax.core import names, rng
-from vlfusion_jax.core.compiler import compiler_options
+from vlfusion_jax.core.compiler import UPDATES, compiler_options
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.core.partitioned import unbox
 from vlfusion_jax.core.precision import COMPUTE_DTYPES
@@ -122,7 +122,7 @@ def build(config: Any, vocabulary: Vocabulary, devices: Sequence[jax.Device] | N
             train_step,
             donate_argnums=0,
             out_shardings=(placed, strategy.replicated),
-            compiler_options=compiler_options(),
+            compiler_options=compiler_options(UPDATES),
         ),
         eval_step=jax.jit(eval_step, out_shardings=strategy.replicated),
         predict_step=jax.jit(_activated(strategy, predict), out_shardings=strategy.replicated),
