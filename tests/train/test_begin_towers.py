@@ -1,6 +1,7 @@
 """A run whose towers start from models of other families, each from its own."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,6 +16,7 @@ from vlfusion_jax.models.families.table import hyperparameters
 from vlfusion_jax.train.begin import begin, source_of_words
 from vlfusion_jax.train.checkpoint import Checkpointer
 from vlfusion_jax.train.meta import describe_model
+from vlfusion_jax.train.tower_settings import differing_settings
 
 WORDS, OTHER_WORDS = '{"of": "bert"}', '{"of": "clip"}'
 BERT = {
@@ -44,6 +46,9 @@ MODEL = {
     "head_vqa/bias": (2,),
 }
 
+# Reads text as BERT does, and images as CLIP does.
+OF_BOTH = hyperparameters("late_fusion", "tiny", text_tower="bert", image_tower="clip_vit")
+
 
 def arrays(shapes: dict[str, tuple], seed: int) -> dict:
     rng, whole = np.random.default_rng(seed), NamedSharding(jax.make_mesh((1,), ("data",)), PartitionSpec())
@@ -53,11 +58,11 @@ def arrays(shapes: dict[str, tuple], seed: int) -> dict:
 
 @pytest.fixture
 def store(tmp_path):
-    """Function (family, shapes, words, seed) -> path of a checkpoint with random parameters, and these."""
+    """Function (family, shapes, words, seed, **changes) -> path of a checkpoint with random parameters, and these."""
 
-    def make(family: str, shapes: dict[str, tuple], words: str, seed: int) -> tuple[str, dict]:
+    def make(family: str, shapes: dict[str, tuple], words: str, seed: int, **changes) -> tuple[str, dict]:
         config, params = default_config(), arrays(shapes, seed)
-        config.model = hyperparameters(family, "tiny")
+        config.model = hyperparameters(family, "tiny", **changes)
         checkpoints = Checkpointer(tmp_path / family, config.checkpoint)
         checkpoints.save(0, {"params": params}, describe_model(config, Vocabulary(words, (), ())))
         checkpoints.close()
@@ -68,11 +73,11 @@ def store(tmp_path):
 
 @pytest.fixture
 def start(tmp_path):
-    """Function (init_from, shapes=MODEL) -> (parameters that the run begins with, those it would have had)."""
+    """Function (init_from, shapes, model) -> (parameters that the run begins with, those it would have had)."""
 
-    def make(init_from: str, shapes: dict[str, tuple] = MODEL) -> tuple[dict, dict]:
+    def make(init_from: str, shapes: dict[str, tuple] = MODEL, model: Any = OF_BOTH) -> tuple[dict, dict]:
         config, fresh = default_config(), arrays(shapes, 7)
-        config.model, config.init_from = hyperparameters("late_fusion", "tiny"), init_from
+        config.model, config.init_from = model, init_from
         state = SimpleNamespace(params=fresh)
         state.replace = lambda params: SimpleNamespace(params=params)
         abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), fresh)
@@ -113,6 +118,65 @@ def test_a_tower_that_does_not_fit_is_left_and_nothing_at_all_is_refused(store, 
         start(bert, MODEL | {"text_layers/layers/text_mlp/kernel": (5, 4)})
     with pytest.raises(UserError, match=r"(?s)text: filled by .*bert.*image: it has none"):
         start(f"{bert},{bert}")
+
+
+CLIP_COMPUTES = {"image_activation": "gelu", "pixel_mean": (0.5, 0.5, 0.5)}
+
+
+def test_a_tower_that_fits_and_computes_otherwise_is_refused(store, start):
+    bert, _ = store("bert", BERT, WORDS, 1, norm_epsilon=1e-5)
+    clip, _ = store("clip", CLIP, OTHER_WORDS, 2, **CLIP_COMPUTES)
+    # In a baseline, the towers of a family are as that has them.
+    with pytest.raises(UserError, match=r"a tower of .*bert fits by its shapes, but computes otherwise") as error:
+        start(bert)
+    assert str(error.value).splitlines()[1:] == [
+        f"  text {part} norm_epsilon: 1e-05 in the checkpoint, 1e-12 in the model: no key of this model's config sets "
+        "it, so take another"
+        for part in ("input", "layers")
+    ]
+    # ALBEF has keys of its own for them.
+    albef = hyperparameters("albef", "tiny", norm_epsilon=1e-5)
+    with pytest.raises(UserError, match=r"a tower of .*clip fits") as error:
+        start(f"{bert},{clip}", model=albef)
+    for line in (
+        "image input pixel_mean: (0.5, 0.5, 0.5) in the checkpoint, (0.48145466, 0.4578275, 0.40821073) in the model: "
+        "set model.pixel_mean=(0.5, 0.5, 0.5)",
+        "image layers norm_epsilon: 1e-05 in the checkpoint, 1e-06 in the model: set model.image_norm_epsilon=1e-05",
+    ):
+        assert line in str(error.value)
+    assert "text" not in str(error.value)
+    same = hyperparameters("albef", "tiny", norm_epsilon=1e-5, image_norm_epsilon=1e-5, pixel_mean=(0.5, 0.5, 0.5))
+    start(f"{bert},{clip}", model=same)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"norm": "post"}, ["layers norm: 'pre' in the checkpoint, 'post' in the model: set model.norm='pre'"]),
+        ({"activation": "relu"}, ["layers activation: 'gelu' in the checkpoint, 'relu' in the model: set model.activ"]),
+    ],
+)
+def test_settings_of_towers_of_our_own(changes, said):
+    there, here = hyperparameters("late_fusion", "tiny"), hyperparameters("gated_fusion", "tiny", **changes)
+    for side in ("text", "image"):
+        lines = differing_settings(there, here, side)
+        assert len(lines) == len(said)
+        assert all(line.startswith(f"{side} {start}") for line, start in zip(lines, said, strict=True))
+
+
+def test_a_text_that_is_read_from_left_to_right_is_another():
+    [line] = differing_settings(
+        hyperparameters("clip"), hyperparameters("siglip", text_activation="quick_gelu", text_norm_epsilon=1e-5), "text"
+    )
+    assert line.startswith("text layers causal: True in the checkpoint, False in the model: no key")
+
+
+@pytest.mark.parametrize(
+    ("there", "here", "side"),
+    [("bert", "albef", "text"), ("bert", "lxmert", "text"), ("roberta", "meter", "text"), ("clip", "meter", "image")],
+)
+def test_published_models_begin_with_towers_as_they_are(there, here, side):
+    assert not differing_settings(hyperparameters(there), hyperparameters(here), side)
 
 
 def test_words_with_other_numbers_are_refused(store, start):

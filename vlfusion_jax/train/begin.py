@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 from ml_collections import ConfigDict
 
+from vlfusion_jax.config.dump import load_plain
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.core.tree import flatten, nested, path_name
@@ -14,6 +15,7 @@ from vlfusion_jax.data.vocabulary import Vocabulary, check_same
 from vlfusion_jax.models.spec.streams import IMAGE, TEXT
 from vlfusion_jax.train.checkpoint import Checkpointer, load_meta, load_params, stored_params
 from vlfusion_jax.train.state import TrainState
+from vlfusion_jax.train.tower_settings import differing_settings
 
 HEADS = rf"^{names.HEAD}"
 ANSWER_HEAD = names.HEAD + names.VQA
@@ -80,7 +82,7 @@ def _with_towers(sources: tuple[str, ...], run: Any, fresh: dict[str, Any]) -> d
     """`fresh` with the towers of models of other families, each from the first source that has one that fits.
 
     Raises:
-      UserError: nothing of a source fits, or its words have other numbers.
+      UserError: nothing of a source fits, its words have other numbers, or a tower that fits computes otherwise.
     """
     wanted = flatten(run.abstract_state.params)
     filled: dict[str, str] = {}
@@ -94,6 +96,7 @@ def _with_towers(sources: tuple[str, ...], run: Any, fresh: dict[str, Any]) -> d
             raise UserError(f"init_from: no tower of {path} is one of this model's.\n  " + "\n  ".join(reasons))
         if TEXT in taken:
             _check_tokenizer(path, run)
+        _check_settings(path, run.config.model, taken)
         leaves = {name: wanted[name] for side in taken for name in found[side].leaves}
         loaded |= flatten(load_params(path, nested(leaves), allow_new=(".*",), allow_longer=(TEXT_POSITIONS,)))
         for side in taken:
@@ -117,6 +120,16 @@ def _tower_of(stored: dict[str, Any], wanted: dict[str, Any], side: str) -> _Tow
         if there != here and not longer:
             return _TowerSource((), f"{name}: {there} in the checkpoint, {here} in the model")
     return _TowerSource(leaves)
+
+
+def _check_settings(path: str, model: ConfigDict, sides: list[str]) -> None:
+    """Hold that the towers of `sides` compute with a source's parameters what they do there."""
+    there = load_plain(load_meta(path)["config"], path).model
+    lines = [line for side in sides for line in differing_settings(there, model, side)]
+    if lines:
+        raise UserError(
+            f"init_from: a tower of {path} fits by its shapes, but computes otherwise.\n  " + "\n  ".join(lines)
+        )
 
 
 def _check_data(meta: dict[str, Any], vocabulary: Vocabulary, source: str) -> None:
