@@ -8,14 +8,8 @@ import pytest
 
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.core.tree import flatten
-from vlfusion_jax.train.checkpoint import (
-    FOLDER,
-    Checkpointer,
-    CheckpointWarning,
-    has_checkpoint,
-    load_meta,
-    load_params,
-)
+from vlfusion_jax.train.checkpoint import Checkpointer, load_meta, load_params
+from vlfusion_jax.train.checkpoint_folders import FOLDER, CheckpointWarning, has_checkpoint
 from vlfusion_jax.train.meta import describe
 
 # When one part of a damaged checkpoint fails, threads of the storage layer still finish the others, for nobody.

@@ -13,7 +13,8 @@ from vlfusion_jax.data.records import Source
 from vlfusion_jax.data.source import fingerprint, open_source
 from vlfusion_jax.data.vocabulary import Vocabulary, build_vocabulary
 from vlfusion_jax.train.begin import source_of_words
-from vlfusion_jax.train.checkpoint import has_checkpoint, load_meta
+from vlfusion_jax.train.checkpoint import load_meta
+from vlfusion_jax.train.checkpoint_folders import has_checkpoint
 from vlfusion_jax.train.loop import Outcome, train
 from vlfusion_jax.train.setup import Run, build, check_best_metric
 

@@ -4,33 +4,29 @@
 A checkpoint appears under its number only when all of it is written, so a killed run leaves the one before.
 """
 
-import gc
-import itertools
 import json
-import logging
-import re
-import sys
-import warnings
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 from orbax.checkpoint import v1 as ocp
 
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.core.tree import flatten, nested, path_name
+from vlfusion_jax.train.checkpoint_folders import (
+    FOLDER,
+    STATE,
+    checkpoint_folders,
+    free_name,
+    newest_readable,
+    step_folders,
+)
 from vlfusion_jax.train.checksum import checksums
+from vlfusion_jax.train.reuse import first_rows, reusable
 
-FOLDER = "checkpoints"
-_STATE, _DATA, _META, _CHECKSUMS = "state", "data", "meta", "checksums"
-
-
-class CheckpointWarning(UserWarning):
-    """A checkpoint could not be read and an older one is used in its place."""
+_DATA, _META, _CHECKSUMS = "data", "meta", "checksums"
 
 
 class Restored(NamedTuple):
@@ -98,7 +94,7 @@ class Checkpointer:
         self._orbax.save_checkpointables_async(
             step,
             {
-                _STATE: state,
+                STATE: state,
                 _DATA: {"next_batch": step, "seed": meta["config"]["seed"]},
                 _META: {**meta, "step": step, "orbax": version("orbax-checkpoint"), _CHECKSUMS: checksums(state)},
             },
@@ -128,10 +124,10 @@ class Checkpointer:
         Raises:
           UserError: there are checkpoints and none reads.
         """
-        folders = _step_folders(self.folder)
+        folders = step_folders(self.folder)
         if not folders:
             return None
-        folder, restored = _newest_readable(folders, lambda folder: _read(folder, abstract_state))
+        folder, restored = newest_readable(folders, lambda folder: _read(folder, abstract_state))
         self._set_aside(folders[: folders.index(folder)])
         return restored
 
@@ -140,7 +136,7 @@ class Checkpointer:
             return
         if jax.process_index() == 0:
             for folder in unreadable:
-                folder.rename(_free_name(folder))
+                folder.rename(free_name(folder))
         if jax.process_count() > 1:
             ocp.multihost.sync_global_processes("set_aside_unreadable_checkpoints")
         self._orbax.reload()
@@ -154,11 +150,6 @@ class Checkpointer:
         self._orbax.close()
 
 
-def has_checkpoint(workdir: str | Path) -> bool:
-    """Whether a work directory holds a finished checkpoint."""
-    return bool(_step_folders(Path(workdir) / FOLDER))
-
-
 def load_meta(path: str | Path) -> dict[str, Any]:
     """`meta` of the newest readable checkpoint; touches no device, so that it may decide which devices to start.
 
@@ -168,7 +159,7 @@ def load_meta(path: str | Path) -> dict[str, Any]:
     Raises:
       UserError: no checkpoint there, or none that reads.
     """
-    return _newest_readable(_checkpoint_folders(Path(path)), _read_meta)[1]
+    return newest_readable(checkpoint_folders(Path(path)), _read_meta)[1]
 
 
 def stored_params(path: str | Path) -> dict[str, jax.ShapeDtypeStruct]:
@@ -183,10 +174,10 @@ def stored_params(path: str | Path) -> dict[str, jax.ShapeDtypeStruct]:
 
     def read(folder: Path) -> dict[str, jax.ShapeDtypeStruct]:
         with _context():
-            leaves = flatten(ocp.checkpointables_metadata(folder).metadata[_STATE]["params"])
+            leaves = flatten(ocp.checkpointables_metadata(folder).metadata[STATE]["params"])
         return {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in leaves.items()}
 
-    return _newest_readable(_checkpoint_folders(Path(path)), read)[1]
+    return newest_readable(checkpoint_folders(Path(path)), read)[1]
 
 
 def load_params(
@@ -214,77 +205,19 @@ def load_params(
 
     def read(folder: Path) -> Any:
         with _context():
-            stored = flatten(ocp.checkpointables_metadata(folder).metadata[_STATE]["params"])
-        reused = _reusable(wanted, stored, allow_new, allow_longer, folder)
-        loaded = _load(folder, {_STATE: {"params": nested(reused)}}, partial=True)[_STATE]["params"]
+            stored = flatten(ocp.checkpointables_metadata(folder).metadata[STATE]["params"])
+        reused = reusable(wanted, stored, allow_new, allow_longer, folder)
+        loaded = _load(folder, {STATE: {"params": nested(reused)}}, partial=True)[STATE]["params"]
         _check_arrays(flatten(loaded), reused)
         _check_sums(loaded, _read_meta(folder)[_CHECKSUMS], prefix="params/")
-        return {name: _first_rows(leaf, wanted[name]) for name, leaf in flatten(loaded).items()}
+        return {name: first_rows(leaf, wanted[name]) for name, leaf in flatten(loaded).items()}
 
-    loaded = _newest_readable(_checkpoint_folders(Path(path)), read)[1]
+    loaded = newest_readable(checkpoint_folders(Path(path)), read)[1]
     fresh = flatten(fresh_params) if fresh_params is not None else {}
     return jax.tree_util.tree_map_with_path(
         lambda path, _: loaded[path_name(path)] if path_name(path) in loaded else fresh[path_name(path)],
         abstract_params,
     )
-
-
-def _whole(shape: tuple[int, ...], leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-    """A leaf of `shape` on every device of `leaf`: what divides the rows of the one need not divide the other's."""
-    everywhere = NamedSharding(leaf.sharding.mesh, PartitionSpec())
-    return jax.ShapeDtypeStruct(shape, leaf.dtype, sharding=everywhere)
-
-
-def _first_rows(array: jax.Array, wanted: jax.ShapeDtypeStruct) -> jax.Array:
-    if array.shape == wanted.shape:
-        return array
-    return jax.jit(lambda rows: rows[: wanted.shape[0]], out_shardings=wanted.sharding)(array)
-
-
-def _reusable(
-    wanted: dict[str, Any],
-    stored: dict[str, Any],
-    allow_new: tuple[str, ...],
-    allow_longer: tuple[str, ...],
-    folder: Path,
-) -> dict[str, Any]:
-    """The wanted leaves as the checkpoint can give them; refuses differences that nothing allows."""
-
-    def refused(name: str) -> bool:
-        return not any(re.search(pattern, name) for pattern in allow_new)
-
-    def differs(name: str) -> bool:
-        return tuple(stored[name].shape) != tuple(wanted[name].shape) and name not in longer
-
-    def is_longer(name: str) -> bool:
-        there, here = tuple(stored[name].shape), tuple(wanted[name].shape)
-        return there[1:] == here[1:] and there > here and any(re.search(pattern, name) for pattern in allow_longer)
-
-    longer = {name for name in wanted if name in stored and is_longer(name)}
-
-    missing = [name for name in wanted if name not in stored]
-    unused = [name for name in stored if name not in wanted]
-    reshaped = [name for name in wanted if name in stored and differs(name)]
-    complaints = [
-        *(f"{name}: missing in the checkpoint" for name in missing if refused(name)),
-        *(f"{name}: in the checkpoint, not in the model" for name in unused if refused(name)),
-        *(
-            f"{name}: {tuple(stored[name].shape)} in the checkpoint, {tuple(wanted[name].shape)} in the model"
-            for name in reshaped
-            if refused(name)
-        ),
-    ]
-    if complaints:
-        raise UserError(
-            f"the parameters of {folder} do not fit this model; use the model section and data.image_size of the config"
-            " that made it, and texts that are no longer (data.question_length, data.caption_length).\n  "
-            + "\n  ".join(complaints)
-        )
-    return {
-        name: _whole(stored[name].shape, leaf) if name in longer else leaf
-        for name, leaf in wanted.items()
-        if name not in missing and name not in reshaped
-    }
 
 
 def _context(partial: bool = False) -> ocp.Context:
@@ -308,7 +241,7 @@ def _read_meta(folder: Path) -> dict[str, Any]:
 
 def _read(folder: Path, abstract_state: Any) -> Restored:
     data, meta = _load(folder, {_DATA: None})[_DATA], _read_meta(folder)
-    state = _load(folder, {_STATE: abstract_state})[_STATE]
+    state = _load(folder, {STATE: abstract_state})[STATE]
     _check_arrays(flatten(state), flatten(abstract_state))
     _check_sums(state, meta[_CHECKSUMS])
     return Restored(int(folder.name), state, data, meta)
@@ -326,57 +259,3 @@ def _check_sums(tree: Any, stored: dict[str, int], prefix: str = "") -> None:
     wrong = [name for name, value in checksums(tree).items() if stored[prefix + name] != value]
     if wrong:
         raise ValueError(f"checksum mismatch: the stored bytes changed after they were written, in {', '.join(wrong)}")
-
-
-def _step_folders(checkpoints: Path) -> list[Path]:
-    """Folders of finished checkpoints, newest first; one being written has a longer name."""
-    found = [folder for folder in checkpoints.glob("*") if folder.name.isdigit() and folder.is_dir()]
-    return sorted(found, key=lambda folder: int(folder.name), reverse=True)
-
-
-def _free_name(folder: Path) -> Path:
-    names = itertools.chain(["unreadable"], (f"unreadable-{i}" for i in itertools.count(1)))
-    return next(new for name in names if not (new := folder.with_name(f"{folder.name}.{name}")).exists())
-
-
-def _checkpoint_folders(path: Path) -> list[Path]:
-    path = path.absolute()
-    if path.name.isdigit() and (path / _STATE).is_dir():
-        return [path]
-    folders = _step_folders(path / FOLDER) or _step_folders(path)
-    if not folders:
-        raise UserError(
-            f"{path}: no checkpoint here; expected a work directory with {FOLDER}/<step>, or the folder of one step."
-        )
-    return folders
-
-
-def _newest_readable(folders: list[Path], read: Callable[[Path], Any]) -> tuple[Path, Any]:
-    """First of `folders` that `read` accepts, with what it returned; warns of each one passed over."""
-    reasons: list[str] = []
-    for folder in folders:
-        try:
-            result = read(folder)
-        except UserError:
-            raise  # the checkpoint is sound; what was asked of it does not fit
-        except Exception as error:  # Orbax and its storage raise many kinds for damaged files
-            reasons.append(f"{folder}: {type(error).__name__}: {(str(error).strip() or '-').splitlines()[0][:300]}")
-        else:
-            for reason in reasons:
-                message = f"unreadable checkpoint passed over, {folder.name} used in its place. {reason}"
-                warnings.warn(message, CheckpointWarning, stacklevel=3)
-            return folder, result
-        _collect_abandoned_reads()
-    raise UserError("no checkpoint reads:\n  " + "\n  ".join(reasons))
-
-
-def _collect_abandoned_reads() -> None:
-    """Frees what Orbax had begun to read, without the pages its abandoned tasks print whenever they are found."""
-    log, hook = logging.getLogger("asyncio"), sys.unraisablehook
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        log.disabled, sys.unraisablehook = True, lambda _: None
-        try:
-            gc.collect()
-        finally:
-            log.disabled, sys.unraisablehook = False, hook
