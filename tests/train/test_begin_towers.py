@@ -131,7 +131,7 @@ def test_a_tower_that_fits_and_computes_otherwise_is_refused(store, start):
         start(bert)
     assert str(error.value).splitlines()[1:] == [
         f"  text {part} norm_epsilon: 1e-05 in the checkpoint, 1e-12 in the model: no key of this model's config sets "
-        "it, so take another"
+        "it: take another source"
         for part in ("input", "layers")
     ]
     # ALBEF has keys of its own for them.
