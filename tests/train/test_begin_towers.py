@@ -130,7 +130,7 @@ def test_a_tower_that_fits_and_computes_otherwise_is_refused(store, start):
     with pytest.raises(UserError, match=r"a tower of .*bert fits by its shapes, but computes otherwise") as error:
         start(bert)
     assert str(error.value).splitlines()[1:] == [
-        f"  text {part} norm_epsilon: 1e-05 in the checkpoint, 1e-12 in the model: no key of this model's config sets "
+        f"  text {part} norm_epsilon: 1e-05 in the checkpoint, 1e-12 in the model: no key of this config sets "
         "it: take another source"
         for part in ("input", "layers")
     ]

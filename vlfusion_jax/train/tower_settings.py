@@ -27,7 +27,7 @@ def differing_settings(there: ConfigDict, here: ConfigDict, side: str) -> list[s
     for name, value in wanted.items():
         if name in own and own[name] != value:
             key = _key_of(name, value, here, side)
-            advice = f"set model.{key}={value!r}" if key else "no key of this model's config sets it: take another source"
+            advice = f"set model.{key}={value!r}" if key else "no key of this config sets it: take another source"
             lines.append(f"{side} {name}: {value!r} in the checkpoint, {own[name]!r} in the model: {advice}")
     return lines
 
