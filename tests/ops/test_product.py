@@ -4,11 +4,12 @@ import ast
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import vlfusion_jax
-from vlfusion_jax.ops.product import product
+from vlfusion_jax.ops.product import gradient_by_einsum, gradient_by_matrices, product
 
 
 def equations() -> list[str]:
@@ -52,3 +53,39 @@ def test_equals_einsum(equation):
     of_x, of_kernel = operands.split(",")
     of_kernel_expected = np.einsum(f"{of_x},{result}->{of_kernel}", x64, grad64)
     np.testing.assert_allclose(both(product)[2], of_kernel_expected, atol=5e-6)
+    for gradient in (gradient_by_einsum, gradient_by_matrices):
+        np.testing.assert_allclose(gradient(equation, x, grad), of_kernel_expected, atol=5e-6)
+
+
+def exactly(x: jax.Array) -> np.ndarray:
+    return np.asarray(x).astype(np.float64)
+
+
+@pytest.mark.parametrize("equation", equations())
+def test_half_precision(equation):
+    of_x, of_kernel, result = equation.replace("->", ",").split(",")
+    rng = np.random.default_rng(1)
+    sizes = dict(zip(sorted(set(of_x + of_kernel)), (3, 4, 5, 2, 6, 7), strict=False))
+    x, kernel, grad = (
+        jnp.asarray(rng.normal(size=[sizes[i] for i in indices]), jnp.bfloat16) for indices in (of_x, of_kernel, result)
+    )
+    value, pullback = jax.vjp(lambda a, b: product(equation, a, b), x, kernel)
+    for ours, expected in zip(
+        (value, *pullback(grad)),
+        (
+            np.einsum(f"{of_x},{of_kernel}->{result}", *map(exactly, (x, kernel))),
+            np.einsum(f"{result},{of_kernel}->{of_x}", *map(exactly, (grad, kernel))),
+            np.einsum(f"{of_x},{result}->{of_kernel}", *map(exactly, (x, grad))),
+        ),
+        strict=True,
+    ):
+        assert ours.dtype == jnp.bfloat16
+        # Half a unit in the last place of the largest: sums are in f32.
+        np.testing.assert_allclose(exactly(ours), expected, atol=2.0**-8 * np.abs(expected).max())
+
+
+def test_no_rows():
+    x, kernel = jnp.zeros((2, 0, 4)), jnp.ones((4, 5))
+    gradients = jax.jit(jax.grad(lambda *a: product("btd,df->btf", *a).sum(), argnums=(0, 1)))(x, kernel)
+    assert gradients[0].shape == x.shape
+    np.testing.assert_array_equal(gradients[1], np.zeros((4, 5)))

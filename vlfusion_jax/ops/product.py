@@ -24,24 +24,34 @@ def _forward(equation: str, x: jax.Array, kernel: jax.Array) -> tuple[jax.Array,
 
 def _backward(equation: str, saved: tuple[jax.Array, jax.Array], grad: jax.Array) -> tuple[jax.Array, jax.Array]:
     x, kernel = saved
-    operands, result = equation.split("->")
-    of_x, of_kernel = operands.split(",")
-
-    def of_kernel_grad(x: jax.Array, grad: jax.Array) -> jax.Array:
-        return jnp.einsum(f"{of_x},{result}->{of_kernel}", x, grad)
-
-    def of_kernel_grad_on_cpu(x: jax.Array, grad: jax.Array) -> jax.Array:
-        # XLA:CPU multiplies matrices as they lie; of operands with more dims it makes turned copies first. A narrow
-        # operand is worth turning nevertheless: the product behind is faster.
-        rows = math.prod(x.shape[: len(set(of_x) & set(result))])
-        x, grad = x.reshape(rows, -1), grad.reshape(rows, -1)
-        turned = jax.lax.optimization_barrier(x.T) if x.shape[1] < grad.shape[1] else x.T
-        return (turned @ grad).reshape(kernel.shape)
-
+    of_x, of_kernel, result = equation.replace("->", ",").split(",")
     return (
         jnp.einsum(f"{result},{of_kernel}->{of_x}", grad, kernel),
-        jax.lax.platform_dependent(x, grad, cpu=of_kernel_grad_on_cpu, default=of_kernel_grad),
+        jax.lax.platform_dependent(
+            x, grad, cpu=partial(gradient_by_matrices, equation), default=partial(gradient_by_einsum, equation)
+        ),
     )
 
 
 product.defvjp(_forward, _backward)
+
+
+def gradient_by_einsum(equation: str, x: jax.Array, grad: jax.Array) -> jax.Array:
+    """Gradient of `product` with respect to the kernel, from that of its result."""
+    of_x, of_kernel, result = equation.replace("->", ",").split(",")
+    return jnp.einsum(f"{of_x},{result}->{of_kernel}", x, grad)
+
+
+def gradient_by_matrices(equation: str, x: jax.Array, grad: jax.Array) -> jax.Array:
+    """The same as one product of two matrices.
+
+    XLA:CPU multiplies matrices as they lie, and makes turned copies of what has more dims. A narrow operand is worth
+    turning nevertheless: the product behind it is faster.
+    """
+    of_x, _, result = equation.replace("->", ",").split(",")
+    dims = len(set(of_x) & set(result))
+    rows, shape = math.prod(x.shape[:dims]), x.shape[dims:] + grad.shape[dims:]
+    x = x.reshape(rows, math.prod(x.shape[dims:]))
+    grad = grad.reshape(rows, math.prod(grad.shape[dims:]))
+    turned = jax.lax.optimization_barrier(x.T) if x.shape[1] < grad.shape[1] else x.T
+    return (turned @ grad).reshape(shape)

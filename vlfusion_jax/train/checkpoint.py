@@ -1,4 +1,4 @@
-"""Checkpoints of a run: `<workdir>/checkpoints/<step>/{state,data,meta}`. The only file that knows Orbax.
+"""Checkpoints of a run: `<workdir>/checkpoints/<step>/{state,data,meta}`. The only file that imports Orbax.
 
 `state` is the sharded `TrainState`; `data` names the next batch; `meta` is what it takes to rebuild the run, as JSON.
 A checkpoint appears under its number only when all of it is written, so a killed run leaves the one before.
@@ -44,11 +44,11 @@ class Checkpointer:
     Args:
       workdir: the run's folder.
       config: `config.checkpoint` of the run: `keep`, `best_metric`, `best_mode`.
-      write_bytes: of arrays that may be in writing at once; they are stored uncompressed then, for compression takes as
-        much memory again. None = no limit.
+      spare_bytes: memory for writing, more than the largest array has; it is written uncompressed then, for compression
+        takes as much again. None = no limit.
     """
 
-    def __init__(self, workdir: str | Path, config: ConfigDict, write_bytes: int | None = None):
+    def __init__(self, workdir: str | Path, config: ConfigDict, spare_bytes: int | None = None):
         policies = ocp.training.preservation_policies
         kept = [policies.LatestN(config.keep)]
         if config.best_metric:
@@ -63,8 +63,8 @@ class Checkpointer:
         self.folder = (Path(workdir) / FOLDER).absolute()
         self._best_metric = config.best_metric
         context = _context()
-        context.memory.write_concurrent_bytes = context.memory.transfer_concurrent_bytes = write_bytes
-        context.array.saving.use_compression = write_bytes is None
+        context.memory.write_concurrent_bytes = context.memory.transfer_concurrent_bytes = spare_bytes
+        context.array.saving.use_compression = spare_bytes is None
         self._orbax = ocp.training.Checkpointer(
             self.folder,
             context=context,

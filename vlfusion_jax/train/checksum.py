@@ -38,8 +38,8 @@ def _program() -> Callable[[list[jax.Array]], list[jax.Array]]:
 def checksums(tree: Any) -> dict[str, int]:
     """Checksum of every leaf by its path name.
 
-    Large trees are computed in parts, one after the other: programs that run on several devices at the same time may
-    wait for each other for ever.
+    Large trees are computed in parts, for not every platform sums without a copy; one part after the other, for
+    programs that run on several devices at the same time may wait for each other for ever.
 
     Args:
       tree: arrays of at most 32 bits per element, on the devices of one mesh.

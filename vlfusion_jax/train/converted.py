@@ -60,7 +60,7 @@ def write_converted(folder: Path, imported: Imported, vocabulary: Vocabulary, na
         placed[path] = jax.block_until_ready(jax.device_put(array))  # copied in the background otherwise
         del array
     at_once = 1 + max(leaf.nbytes for leaf in placed.values())  # Orbax wants room for more than the largest
-    checkpoints = Checkpointer(folder, config.checkpoint, write_bytes=at_once)
+    checkpoints = Checkpointer(folder, config.checkpoint, spare_bytes=at_once)
     checkpoints.save(0, {"params": nested(placed)}, describe_model(config, vocabulary))
     checkpoints.close()
     (folder / REPORT).write_text("\n".join(imported.lines()) + "\n", encoding="utf-8")

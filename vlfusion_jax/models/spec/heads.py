@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from vlfusion_jax.models.spec.pools import Pool
-from vlfusion_jax.models.spec.tables import padded
+from vlfusion_jax.models.spec.tables import padded_rows
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class ClassHead:
 
     @property
     def padded(self) -> int:
-        return padded(self.classes) if self.pad else self.classes
+        return padded_rows(self.classes) if self.pad else self.classes
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from vlfusion_jax.models.spec.streams import IMAGE
-from vlfusion_jax.models.spec.tables import padded
+from vlfusion_jax.models.spec.tables import padded_rows
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class TextInput:
 
     @property
     def padded_vocab(self) -> int:
-        return padded(self.vocab)
+        return padded_rows(self.vocab)
 
     @property
     def room(self) -> int:

@@ -1,4 +1,4 @@
-"""What happens to the streams, one step behind the other. `models.fusion` runs them."""
+"""What happens to the streams, one step behind the other. `models.fusion` and `models.steps` run them."""
 
 from dataclasses import dataclass
 
