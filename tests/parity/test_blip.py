@@ -133,7 +133,7 @@ def loss_of(logits: jax.Array, inputs: dict[str, np.ndarray], config: transforme
     return (losses * keep).sum() / keep.sum()
 
 
-def check_image(output: FusionOutput, theirs, bound: float = TINY) -> None:
+def check_image(output: FusionOutput, theirs, bound: float) -> None:
     close(output.embedded["image"], theirs.hidden_states[0], bound)
     check_stage(output, "image_layers", "image", theirs, {"self_0": "attentions"}, bound)
     close(output.image, theirs.last_hidden_state, bound)
@@ -184,18 +184,22 @@ def test_padded_questions(convert):
     assert np.abs(minded - as_theirs).max() > 1e-3
 
 
+def check_retrieval(pair: Pair, inputs: dict[str, np.ndarray], bound: float) -> None:
+    """Hold every output of matching and of cosines equal."""
+    output = pair.run(inputs)
+    theirs, parts = run_theirs(pair, inputs)
+    check_image(output, theirs, bound)
+    check_stage(output, "text_layers", "text", parts["text_encoder"], BOTH, bound)
+    close(output.logits[names.ITM], theirs.itm_score, bound)
+    theirs, parts = run_theirs(pair, inputs, use_itm_head=False)
+    check_stage(output, "text_layers", blip.ALONE, parts["text_encoder"], {"self_0": "attentions"}, bound)
+    close(output.logits[names.CONTRASTIVE]["logits"], theirs.itm_score.T, bound)
+
+
 @pytest.mark.parametrize("seed", seeds(0, 1, 2, 3))
 def test_matching_and_cosines(convert, seed):
     config = draw(seed)
-    pair, inputs = convert(transformers.BlipForImageTextRetrieval, config, seed), draw_inputs(config, seed)
-    output = pair.run(inputs)
-    theirs, parts = run_theirs(pair, inputs)
-    check_image(output, theirs)
-    check_stage(output, "text_layers", "text", parts["text_encoder"], BOTH)
-    close(output.logits[names.ITM], theirs.itm_score, TINY)
-    theirs, parts = run_theirs(pair, inputs, use_itm_head=False)
-    check_stage(output, "text_layers", blip.ALONE, parts["text_encoder"], {"self_0": "attentions"})
-    close(output.logits[names.CONTRASTIVE]["logits"], theirs.itm_score.T, TINY)
+    check_retrieval(convert(transformers.BlipForImageTextRetrieval, config, seed), draw_inputs(config, seed), TINY)
 
 
 @pytest.mark.parametrize("kind", [CAPTIONING, QUESTIONS])

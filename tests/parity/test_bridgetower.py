@@ -13,8 +13,10 @@ from vlfusion_jax.convert.source import open_checkpoint
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.models.output import FusionOutput
+from vlfusion_jax.ops.losses import cross_entropy
 
 PAD = 1
+IGNORED = -100  # label of what no loss is taken of
 
 
 def draw(seed: int, width: int = 0, image_width: int = 128, **more) -> transformers.BridgeTowerConfig:
@@ -73,10 +75,17 @@ def tower(output: FusionOutput, kind: str) -> list[np.ndarray]:
     return [output.embedded[kind], *(layer for stage in stages for layer in output.hidden[stage][kind])]
 
 
-def check(pair: Pair, inputs: dict[str, np.ndarray], bound: float) -> None:
-    """Hold every output equal: tokens of each tower and of the fusion, attention maps, and what the class has."""
+def labels_of(head: str, inputs: dict[str, np.ndarray]) -> np.ndarray:
+    """What a head's loss is computed from: the words themselves, or whether image and text belong together."""
+    if head == names.MLM:
+        return np.where(inputs[names.TEXT_MASK] > 0, inputs[names.TEXT], IGNORED).astype(np.int64)
+    return np.arange(len(inputs[names.TEXT])) % 2
+
+
+def check_tokens(pair: Pair, inputs: dict[str, np.ndarray], bound: float, **more) -> tuple:
+    """(output of ours, of theirs), tokens of each tower and of the fusion and attention maps held equal."""
     output, keep = pair.run(inputs), inputs[names.TEXT_MASK] > 0
-    theirs = pair.theirs(**their_inputs(inputs), output_hidden_states=True, output_attentions=True)
+    theirs = pair.theirs(**their_inputs(inputs), **more, output_hidden_states=True, output_attentions=True)
     text, image, cross = theirs.hidden_states
     for i, (one, other) in enumerate(zip(tower(output, "text"), text, strict=True)):
         close(one, other, bound, keep, f"text {i}")
@@ -89,11 +98,22 @@ def check(pair: Pair, inputs: dict[str, np.ndarray], bound: float) -> None:
             queries = None if rows is None else np.broadcast_to(keep[:, None, :, None], weights.shape)
             other = theirs.attentions[i][kind == "image"]
             close(weights, other, bound, queries, f"attention of {kind} {i}")
+    return output, theirs
+
+
+def check(pair: Pair, inputs: dict[str, np.ndarray], bound: float) -> None:
+    """Hold every output of the model or of a class with one head equal, and the loss."""
     if pair.ours.heads:
         [head] = pair.ours.heads
+        labels = labels_of(head, inputs)
+        keep = labels != IGNORED
+        output, theirs = check_tokens(pair, inputs, bound, labels=torch.tensor(labels))
         logits = output.logits[head][..., : theirs.logits.shape[-1]]
-        close(logits, theirs.logits, bound, keep if head == names.MLM else None, "logits")
+        close(logits, theirs.logits, bound, keep, "logits")
+        close(cross_entropy(logits[keep], labels[keep]).mean(), theirs.loss, bound, what="loss")
     else:
+        output, theirs = check_tokens(pair, inputs, bound)
+        keep = inputs[names.TEXT_MASK] > 0
         close(output.text, theirs.text_features, bound, keep)
         close(output.image, theirs.image_features, bound)
         close(output.pooled, theirs.pooler_output, bound, what="pooled")
@@ -122,25 +142,29 @@ def test_words_are_tied_where_the_configuration_says_so(convert):
         assert ("head_mlm/words/table" in pairs[tied].ours.params) != tied
 
 
+def check_contrastive(pair: Pair, inputs: dict[str, np.ndarray], bound: float) -> None:
+    """Hold every output and the loss equal."""
+    output, theirs = check_tokens(pair, inputs, bound, return_loss=True)
+    ours = output.logits[names.CONTRASTIVE]
+    close(ours["text"], theirs.text_embeds, bound, what="text")
+    close(ours["image"], theirs.image_embeds, bound, what="image")
+    close(ours["cross"], theirs.cross_embeds, bound, what="cross")
+    text, image, cross = (torch.tensor(np.asarray(ours[name])) for name in ("text", "image", "cross"))
+    scale, labels = float(np.exp(pair.ours.params["head_contrastive/log_scale"])), torch.arange(len(text))
+    close(ours["logits"], scale * text @ image.T, bound)
+    losses = [
+        torch.nn.functional.cross_entropy(logits, labels)
+        for logits in (torch.tensor(np.asarray(ours["logits"])), scale * text @ cross.T, scale * image @ cross.T)
+    ]
+    close(sum(losses) / 3, theirs.loss, bound)
+
+
 @pytest.mark.parametrize("seed", seeds(21, 23))
 def test_contrastive(convert, seed):
     # Theirs compares only where all widths are one, and one map serves all layers.
     config = draw(seed, 64, 64, contrastive_hidden_size=11, logit_scale_init_value=1.5)
     pair = convert(transformers.BridgeTowerForContrastiveLearning, config, seed)
-    inputs = draw_inputs(config, seed, rows=4)
-    theirs = pair.theirs(**their_inputs(inputs), return_loss=True)
-    ours = pair.run(inputs).logits[names.CONTRASTIVE]
-    close(ours["text"], theirs.text_embeds, TINY, what="text")
-    close(ours["image"], theirs.image_embeds, TINY, what="image")
-    close(ours["cross"], theirs.cross_embeds, TINY, what="cross")
-    text, image, cross = (torch.tensor(np.asarray(ours[name])) for name in ("text", "image", "cross"))
-    scale, labels = float(np.exp(pair.ours.params["head_contrastive/log_scale"])), torch.arange(4)
-    close(ours["logits"], scale * text @ image.T, TINY)
-    losses = [
-        torch.nn.functional.cross_entropy(logits, labels)
-        for logits in (torch.tensor(np.asarray(ours["logits"])), scale * text @ cross.T, scale * image @ cross.T)
-    ]
-    close(sum(losses) / 3, theirs.loss, TINY)
+    check_contrastive(pair, draw_inputs(config, seed, rows=4), TINY)
 
 
 @pytest.mark.parametrize(("seed", "kind"), [(30, "Model"), (31, "ForMaskedLM"), (32, "ForImageAndTextRetrieval")])

@@ -35,19 +35,38 @@ class Case(NamedTuple):
     settings: dict[str, Any]
 
 
-def vilt(cells: tuple[int, int], shortest: int) -> Callable[[Pair], None]:
-    """Images whose sides are at least so many pixels, on a canvas of so many patches."""
+def vilt(cells: tuple[int, int] = (12, 12), shortest: int = 100, loss: bool = False) -> Callable[[Pair], None]:
+    """Images whose sides are at least so many pixels, on a canvas of so many patches; the loss too if asked for.
+
+    That of questions is a sum over thousands of answers: one step of f32 at its size is more than the bound.
+    """
 
     def check(pair: Pair) -> None:
-        inputs = test_vilt.draw_inputs(pair.theirs.config, 0, rows=2, cells=cells, shortest=shortest)
-        test_vilt.check(pair, inputs, FULL)
+        config = pair.theirs.config
+        inputs = test_vilt.draw_inputs(config, 0, rows=2, cells=cells, shortest=shortest)
+        labels = test_vilt.draw_labels(pair.ours.architecture, config, inputs, 0) if loss else None
+        test_vilt.check(pair, inputs, FULL, labels)
 
     return check
 
 
-def blip(pair: Pair) -> None:
-    inputs = test_blip.draw_inputs(pair.theirs.config, 0, pair.ours.architecture, rows=2)
-    test_blip.check_decoded(pair, inputs, FULL)
+def visualbert(pair: Pair) -> None:
+    test_visualbert.check(pair, test_visualbert.draw_inputs(pair.theirs.config, 0), FULL)
+
+
+def seeded(check: Callable[[Pair, int, float], None]) -> Callable[[Pair], None]:
+    return lambda pair: check(pair, 0, FULL)
+
+
+def bridgetower(check: Callable[[Pair, dict, float], None]) -> Callable[[Pair], None]:
+    return lambda pair: check(pair, test_bridgetower.draw_inputs(pair.theirs.config, 0, rows=2), FULL)
+
+
+def blip(check: Callable[[Pair, dict, float], None]) -> Callable[[Pair], None]:
+    def run(pair: Pair) -> None:
+        check(pair, test_blip.draw_inputs(pair.theirs.config, 0, pair.ours.architecture, rows=2), FULL)
+
+    return run
 
 
 def tower(draw_inputs: Callable[..., dict]) -> Callable[[Pair], None]:
@@ -58,22 +77,35 @@ def dual_encoder(module: ModuleType) -> Callable[[Pair], None]:
     return lambda pair: module.check(pair, module.draw_texts(pair.theirs.config, 0), FULL)
 
 
+EAGER = {"attn_implementation": "eager"}  # other implementations return no attention maps of BridgeTower
 CASES = {
     "vilt_square": Case("ViltForQuestionAnswering", vilt((12, 12), 384), {"num_labels": 3129}),
     "vilt_wide": Case("ViltForQuestionAnswering", vilt((12, 20), 100), {"num_labels": 3129}),
-    "visualbert": Case(
-        "VisualBertForPreTraining",
-        lambda pair: test_visualbert.check(pair, test_visualbert.draw_inputs(pair.theirs.config, 0), FULL),
-        {},
+    "vilt_model": Case("ViltModel", vilt(), {}),
+    "vilt_words": Case("ViltForMaskedLM", vilt(loss=True), {}),
+    "vilt_pairs": Case(
+        "ViltForImagesAndTextClassification", vilt(loss=True), {"num_images": 2, "modality_type_vocab_size": 3}
     ),
-    "lxmert": Case("LxmertForPreTraining", lambda pair: test_lxmert.check_pretraining(pair, 0, FULL), {}),
-    "bridgetower": Case(
-        "BridgeTowerForMaskedLM",
-        lambda pair: test_bridgetower.check(pair, test_bridgetower.draw_inputs(pair.theirs.config, 0, rows=2), FULL),
-        {"attn_implementation": "eager"},  # other implementations return no attention maps
+    "vilt_retrieval": Case("ViltForImageAndTextRetrieval", vilt(), {}),
+    "visualbert_model": Case("VisualBertModel", visualbert, {}),
+    "visualbert_pretraining": Case("VisualBertForPreTraining", visualbert, {}),
+    "visualbert_questions": Case(
+        "VisualBertForQuestionAnswering", seeded(test_visualbert.check_question_answering), {"num_labels": 3129}
     ),
-    "blip_captioning": Case("BlipForConditionalGeneration", blip, {}),
-    "blip_questions": Case("BlipForQuestionAnswering", blip, {}),
+    "visualbert_reasoning": Case("VisualBertForVisualReasoning", seeded(test_visualbert.check_visual_reasoning), {}),
+    "lxmert_model": Case("LxmertModel", seeded(test_lxmert.check_model), {}),
+    "lxmert_pretraining": Case("LxmertForPreTraining", seeded(test_lxmert.check_pretraining), {}),
+    "lxmert_questions": Case("LxmertForQuestionAnswering", seeded(test_lxmert.check_question_answering), {}),
+    "bridgetower_words": Case("BridgeTowerForMaskedLM", bridgetower(test_bridgetower.check), EAGER),
+    "bridgetower_retrieval": Case("BridgeTowerForImageAndTextRetrieval", bridgetower(test_bridgetower.check), EAGER),
+    "bridgetower_contrastive": Case(
+        "BridgeTowerForContrastiveLearning",
+        bridgetower(test_bridgetower.check_contrastive),
+        EAGER | {"contrastive_hidden_size": 512, "logit_scale_init_value": 2.6592},  # as published
+    ),
+    "blip_captioning": Case("BlipForConditionalGeneration", blip(test_blip.check_decoded), {}),
+    "blip_questions": Case("BlipForQuestionAnswering", blip(test_blip.check_decoded), {}),
+    "blip_retrieval": Case("BlipForImageTextRetrieval", blip(test_blip.check_retrieval), {}),
     "clip": Case("CLIPModel", dual_encoder(test_clip), {}),
     "siglip": Case("SiglipModel", dual_encoder(test_siglip), {}),
     "bert": Case("BertModel", tower(test_towers.draw_text), {}),

@@ -19,6 +19,7 @@ from vlfusion_jax.ops.losses import cross_entropy
 
 KINDS = ("LxmertModel", "LxmertForPreTraining", "LxmertForQuestionAnswering")
 IGNORED = -100  # label of what no loss is taken of
+EVERYTHING = {"output_hidden_states": True, "output_attentions": True}
 
 
 def draw(seed: int) -> transformers.LxmertConfig:
@@ -113,17 +114,20 @@ def check_tokens(output: FusionOutput, theirs, inputs: dict[str, np.ndarray], bo
             close(one, other, bound, keep, f"{stream}, attention {i}")
 
 
+def check_model(pair: Pair, seed: int, bound: float) -> None:
+    """Hold every output equal."""
+    inputs = draw_inputs(pair.theirs.config, seed)
+    theirs = pair.theirs(**their_inputs(inputs), **EVERYTHING)
+    output = pair.run(inputs)
+    check_tokens(output, theirs, inputs, bound)
+    close(output.text, theirs.language_output, bound, inputs[names.TEXT_MASK] > 0)
+    close(output.image, theirs.vision_output, bound, inputs[names.REGION_MASK] > 0)
+    close(output.pooled, theirs.pooled_output, bound, what="pooled")
+
+
 @pytest.mark.parametrize("seed", seeds(0, 1, 2, 3))
 def test_every_token_and_attention_map(convert, seed):
-    config = draw(seed)
-    pair = convert(transformers.LxmertModel, config, seed)
-    inputs = draw_inputs(config, seed)
-    theirs = pair.theirs(**their_inputs(inputs), output_hidden_states=True, output_attentions=True)
-    output = pair.run(inputs)
-    check_tokens(output, theirs, inputs, TINY)
-    close(output.text, theirs.language_output, TINY, inputs[names.TEXT_MASK] > 0)
-    close(output.image, theirs.vision_output, TINY, inputs[names.REGION_MASK] > 0)
-    close(output.pooled, theirs.pooled_output, TINY, what="pooled")
+    check_model(convert(transformers.LxmertModel, draw(seed), seed), seed, TINY)
 
 
 def check_pretraining(pair: Pair, seed: int, bound: float) -> None:
@@ -131,8 +135,7 @@ def check_pretraining(pair: Pair, seed: int, bound: float) -> None:
     config = pair.theirs.config
     inputs = draw_inputs(config, seed)
     labels = draw_labels(config, inputs, seed)
-    flags = {"output_hidden_states": True, "output_attentions": True}
-    theirs = pair.theirs(**their_inputs(inputs), **their_labels(labels), **flags)
+    theirs = pair.theirs(**their_inputs(inputs), **their_labels(labels), **EVERYTHING)
     output = pair.run(inputs)
     check_tokens(output, theirs, inputs, bound)
     close(output.logits[names.MLM][..., : config.vocab_size], theirs.prediction_logits, bound)
@@ -160,15 +163,21 @@ def test_every_gradient(convert):
     gradients_close(ours, pair.their_gradient())
 
 
+def check_question_answering(pair: Pair, seed: int, bound: float) -> None:
+    """Hold every output and the loss equal."""
+    config = pair.theirs.config
+    inputs = draw_inputs(config, seed)
+    answers = draw_labels(config, inputs, seed)["ans"]
+    theirs = pair.theirs(**their_inputs(inputs), labels=torch.tensor(answers), **EVERYTHING)
+    output = pair.run(inputs)
+    check_tokens(output, theirs, inputs, bound)
+    logits = output.logits[names.VQA]
+    close(logits[:, : config.num_qa_labels], theirs.question_answering_score, bound)
+    close(cross_entropy(logits, answers).mean(), theirs.loss, bound)
+
+
 def test_question_answering(convert):
-    config = draw(30)
-    pair = convert(transformers.LxmertForQuestionAnswering, config, 30)
-    inputs = draw_inputs(config, 30)
-    answers = draw_labels(config, inputs, 30)["ans"]
-    theirs = pair.theirs(**their_inputs(inputs), labels=torch.tensor(answers))
-    logits = pair.run(inputs).logits[names.VQA]
-    close(logits[:, : config.num_qa_labels], theirs.question_answering_score, TINY)
-    close(cross_entropy(logits, answers).mean(), theirs.loss, TINY)
+    check_question_answering(convert(transformers.LxmertForQuestionAnswering, draw(30), 30), 30, TINY)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -44,11 +44,15 @@ def draw(seed: int, **more) -> transformers.ViltConfig:
     )  # fmt: skip
 
 
+def images_of(config: transformers.ViltConfig) -> int:
+    """Images of each text."""
+    return max(config.num_images, 1)
+
+
 def draw_inputs(
     config: transformers.ViltConfig,
     seed: int,
     rows: int = 3,
-    images: int = 1,
     cells: tuple[int, int] = (6, 7),
     shortest: int = 1,
 ) -> dict[str, np.ndarray]:
@@ -60,14 +64,13 @@ def draw_inputs(
       config: of theirs.
       seed: of all numbers.
       rows: texts.
-      images: of each text.
       cells: rows and columns of patches of the canvas.
       shortest: side of an image, in pixels.
     """
     rng = np.random.default_rng(seed)
-    canvas, tokens = np.array(cells) * config.patch_size, 11
-    sizes = rng.integers(shortest, canvas + 1, size=(rows * images, 2))
-    mask = np.zeros((rows * images, *canvas), np.uint8)
+    canvas, tokens, images = np.array(cells) * config.patch_size, 11, rows * images_of(config)
+    sizes = rng.integers(shortest, canvas + 1, size=(images, 2))
+    mask = np.zeros((images, *canvas), np.uint8)
     for each, (height, width) in zip(mask, sizes, strict=True):
         each[:height, :width] = 1
     text_mask = (rng.random((rows, tokens)) < 0.7).astype(np.int32)
@@ -130,27 +133,42 @@ def our_loss(output: FusionOutput, labels: np.ndarray) -> jax.Array:
     return cross_entropy(logits, labels).mean()
 
 
-def check(pair: Pair, inputs: dict[str, np.ndarray], bound: float) -> None:
-    """Hold every output equal: hidden states, attention maps, and what the class makes of them."""
-    output = pair.run(inputs)
-    theirs = pair.theirs(**their_inputs(inputs), output_hidden_states=True, output_attentions=True)
-    tokens = inputs[names.TEXT].shape[1]
+def check_tokens(output: FusionOutput, states: tuple, maps: tuple, bound: float, rows: slice) -> None:
+    """Hidden states and attention maps of theirs, and those rows of ours."""
     embedded = jnp.concatenate([output.embedded["text"], output.embedded["image"]], 1)
     hidden = [embedded, *output.hidden["fusion"]["joint"]]
-    mask = np.concatenate([output.text_mask, output.image_mask], 1) > 0
+    mask = np.concatenate([output.text_mask, output.image_mask], 1)[rows] > 0
     # Theirs keeps only as many image tokens as the largest image of the batch has; ours have a fixed number.
-    shown = theirs.hidden_states[0].shape[1]
+    shown = states[0].shape[1]
     assert not mask[:, shown:].any()
-    for i, (one, other) in enumerate(zip(hidden, theirs.hidden_states, strict=True)):
-        close(one[:, :shown], other, bound, mask[:, :shown], f"hidden state {i}")
+    for i, (one, other) in enumerate(zip(hidden, states, strict=True)):
+        close(one[rows, :shown], other, bound, mask[:, :shown], f"hidden state {i}")
     attention = output.attention["fusion"]["joint_self_0"]
-    for i, other in enumerate(theirs.attentions):
+    for i, (one, other) in enumerate(zip(attention, maps, strict=True)):
         keep = np.broadcast_to(mask[:, None, :shown, None], other.shape)
-        close(attention[i][:, :, :shown, :shown], other, bound, keep, f"attention {i}")
+        close(one[rows, :, :shown, :shown], other, bound, keep, f"attention {i}")
+
+
+def check(pair: Pair, inputs: dict[str, np.ndarray], bound: float, labels: np.ndarray | None = None) -> None:
+    """Hold every output equal: hidden states, attention maps, what the class makes of them, and the loss of labels."""
+    images = images_of(pair.theirs.config)
+    options = {"output_hidden_states": True, "output_attentions": True}
+    if labels is not None:
+        options["labels"] = torch.tensor(labels)
+    theirs = pair.theirs(**their_inputs(inputs, images), **options)
+    output = pair.run(in_pairs(inputs) if images == 2 else inputs)
+    # Theirs reads one image of each text after another, and has states of each.
+    states, maps = ([x] if images == 1 else x for x in (theirs.hidden_states, theirs.attentions))
+    for i in range(images):
+        check_tokens(output, states[i], maps[i], bound, slice(i, None, images))
     if pair.ours.heads:
         [head] = pair.ours.heads
         close(output.logits[head][..., : theirs.logits.shape[-1]], theirs.logits, bound, what="logits")
+        if labels is not None:
+            close(our_loss(output, labels), theirs.loss, bound, what="loss")
         return
+    mask = np.concatenate([output.text_mask, output.image_mask], 1) > 0
+    shown, tokens = theirs.last_hidden_state.shape[1], inputs[names.TEXT].shape[1]
     last = np.concatenate([output.text, output.image], 1)[:, :shown]
     close(last, theirs.last_hidden_state, bound, mask[:, :shown], "last hidden state")
     close(output.text, theirs.last_hidden_state[:, :tokens], bound, mask[:, :tokens])
@@ -191,24 +209,17 @@ def test_how_many_patches_are_kept(settings, kept):
 @pytest.mark.parametrize("seed", seeds(10, 11))
 def test_heads_and_losses(convert, kind, seed):
     config = draw(seed, **KINDS[kind])
-    images = 2 if "num_images" in KINDS[kind] else 1
-    pair = convert(getattr(transformers, kind), config, seed)
-    inputs = draw_inputs(config, seed, images=images)
+    inputs = draw_inputs(config, seed)
     labels = draw_labels(kind, config, inputs, seed) if kind in WITH_LOSS else None
-    theirs = pair.theirs(**their_inputs(inputs, images), labels=None if labels is None else torch.tensor(labels))
-    output = pair.run(in_pairs(inputs) if images == 2 else inputs)
-    [head] = pair.ours.heads
-    close(output.logits[head][..., : theirs.logits.shape[-1]], theirs.logits, TINY)
-    if labels is not None:
-        close(our_loss(output, labels), theirs.loss, TINY, what="loss")
+    check(convert(getattr(transformers, kind), config, seed), inputs, TINY, labels)
 
 
 @pytest.mark.parametrize("kind", WITH_LOSS)
 def test_every_gradient(convert, kind):
     config = draw(20, **KINDS[kind])
-    images = 2 if "num_images" in KINDS[kind] else 1
+    images = images_of(config)
     pair = convert(getattr(transformers, kind), config, 20)
-    inputs = draw_inputs(config, 20, images=images)
+    inputs = draw_inputs(config, 20)
     labels = draw_labels(kind, config, inputs, 20)
     pair.theirs(**their_inputs(inputs, images), labels=torch.tensor(labels)).loss.backward()
     ours = pair.gradient(in_pairs(inputs) if images == 2 else inputs, lambda output: our_loss(output, labels))
@@ -218,9 +229,8 @@ def test_every_gradient(convert, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_there_and_back(convert, there_and_back, kind):
     config = draw(30, **KINDS[kind])
-    images = 2 if "num_images" in KINDS[kind] else 1
     pair = convert(getattr(transformers, kind), config, 30)
-    inputs = their_inputs(draw_inputs(config, 30, images=images), images)
+    inputs = their_inputs(draw_inputs(config, 30), images_of(config))
     again = there_and_back(pair).theirs(**inputs).to_tuple()
     for one, other in zip(again, pair.theirs(**inputs).to_tuple(), strict=True):
         assert torch.equal(one, other)

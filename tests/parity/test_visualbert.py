@@ -62,9 +62,9 @@ def their_inputs(inputs: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
     return theirs
 
 
-def check(pair: Pair, inputs: dict[str, np.ndarray], bound: float = TINY) -> None:
-    """Hold every output of the model, or of its class for pretraining, equal."""
-    theirs = pair.theirs(**their_inputs(inputs), output_hidden_states=True, output_attentions=True)
+def check_tokens(pair: Pair, inputs: dict[str, np.ndarray], bound: float, **labels) -> tuple:
+    """(output of ours, of theirs), their hidden states and attention maps held equal."""
+    theirs = pair.theirs(**their_inputs(inputs), **labels, output_hidden_states=True, output_attentions=True)
     output = pair.run(inputs)
     mask = np.concatenate([inputs[names.TEXT_MASK], inputs[names.REGION_MASK]], 1) > 0
     weights = {name: pair.ours.params[f"embedding_norm/norm_out/{name}"] for name in ("scale", "bias")}
@@ -75,9 +75,16 @@ def check(pair: Pair, inputs: dict[str, np.ndarray], bound: float = TINY) -> Non
         close(one, other, bound, mask, f"hidden state {i}")
     for i, (one, other) in enumerate(zip(output.attention["fusion"]["joint_self_0"], theirs.attentions, strict=True)):
         close(one, other, bound, np.broadcast_to(mask[:, None, :, None], other.shape), f"attention {i}")
+    return output, theirs
+
+
+def check(pair: Pair, inputs: dict[str, np.ndarray], bound: float = TINY) -> None:
+    """Hold every output of the model, or of its class for pretraining, equal."""
+    output, theirs = check_tokens(pair, inputs, bound)
     if pair.ours.heads:
         check_logits(output, theirs, bound)
         return
+    mask = np.concatenate([inputs[names.TEXT_MASK], inputs[names.REGION_MASK]], 1) > 0
     close(np.concatenate([output.text, output.image], 1), theirs.last_hidden_state, bound, mask)
     close(output.pooled, theirs.pooler_output, bound, what="pooled")
 
@@ -131,28 +138,37 @@ def test_pretraining(convert, seed):
     gradients_close(pair.gradient(inputs, loss), pair.their_gradient())
 
 
-def test_question_answering(convert):
-    config = draw(20, num_labels=9)
-    pair = convert(transformers.VisualBertForQuestionAnswering, config, 20)
+def check_question_answering(pair: Pair, seed: int, bound: float) -> None:
+    """Hold every output and the loss equal."""
+    config = pair.theirs.config
     # Theirs finds the last word by counting the mask.
-    inputs = draw_inputs(config, 20, holes=False)
+    inputs = draw_inputs(config, seed, holes=False)
     assert len(set(inputs[names.TEXT_MASK].sum(1))) > 1
-    logits = pair.run(inputs).logits[names.VQA]
-    close(logits[:, :9], pair.theirs(**their_inputs(inputs)).logits, TINY)
-    scores = np.random.default_rng(20).dirichlet(np.ones(9), 3).astype(np.float32)
-    theirs = pair.theirs(**their_inputs(inputs), labels=torch.tensor(scores)).loss
-    divergence = (scores * (np.log(scores) - jax.nn.log_softmax(logits)[:, :9])).sum(1)
-    close(divergence.mean(), theirs, TINY)
+    scores = np.random.default_rng(seed).dirichlet(np.ones(config.num_labels), 3).astype(np.float32)
+    output, theirs = check_tokens(pair, inputs, bound)
+    logits = output.logits[names.VQA]
+    close(logits[:, : config.num_labels], theirs.logits, bound)
+    divergence = (scores * (np.log(scores) - jax.nn.log_softmax(logits)[:, : config.num_labels])).sum(1)
+    # Given labels, theirs returns log-probabilities for logits.
+    close(divergence.mean(), pair.theirs(**their_inputs(inputs), labels=torch.tensor(scores)).loss, bound)
+
+
+def test_question_answering(convert):
+    pair = convert(transformers.VisualBertForQuestionAnswering, draw(20, num_labels=9), 20)
+    check_question_answering(pair, 20, TINY)
+
+
+def check_visual_reasoning(pair: Pair, seed: int, bound: float) -> None:
+    """Hold every output and the loss equal."""
+    inputs, labels = draw_inputs(pair.theirs.config, seed), np.array([0, 1, 1])
+    output, theirs = check_tokens(pair, inputs, bound, labels=torch.tensor(labels))
+    logits = output.logits[names.NLVR]
+    close(logits, theirs.logits, bound)
+    close(cross_entropy(logits, labels).mean(), theirs.loss, bound)
 
 
 def test_visual_reasoning(convert):
-    config = draw(30)
-    pair = convert(transformers.VisualBertForVisualReasoning, config, 30)
-    inputs, labels = draw_inputs(config, 30), np.array([0, 1, 1])
-    theirs = pair.theirs(**their_inputs(inputs), labels=torch.tensor(labels))
-    logits = pair.run(inputs).logits[names.NLVR]
-    close(logits, theirs.logits, TINY)
-    close(cross_entropy(logits, labels).mean(), theirs.loss, TINY)
+    check_visual_reasoning(convert(transformers.VisualBertForVisualReasoning, draw(30), 30), 30, TINY)
 
 
 @pytest.mark.parametrize("kind", KINDS)
