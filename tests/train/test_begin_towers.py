@@ -1,5 +1,6 @@
 """A run whose towers start from models of other families, each from its own."""
 
+import dataclasses
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +13,8 @@ from vlfusion_jax.config.schema import default_config
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.core.tree import flatten, nested
 from vlfusion_jax.data.vocabulary import Vocabulary
-from vlfusion_jax.models.families.table import hyperparameters
+from vlfusion_jax.models.families import bert, pixels
+from vlfusion_jax.models.families.table import FAMILIES, hyperparameters
 from vlfusion_jax.train.begin import begin, source_of_words
 from vlfusion_jax.train.checkpoint import Checkpointer
 from vlfusion_jax.train.meta import describe_model
@@ -120,12 +122,10 @@ def test_a_tower_that_does_not_fit_is_left_and_nothing_at_all_is_refused(store, 
         start(f"{bert},{bert}")
 
 
-CLIP_COMPUTES = {"image_activation": "gelu", "pixel_mean": (0.5, 0.5, 0.5)}
-
-
 def test_a_tower_that_fits_and_computes_otherwise_is_refused(store, start):
     bert, _ = store("bert", BERT, WORDS, 1, norm_epsilon=1e-5)
-    clip, _ = store("clip", CLIP, OTHER_WORDS, 2, **CLIP_COMPUTES)
+    images = {name: shape for name, shape in CLIP.items() if name.startswith("image")}
+    vit, _ = store("vit", images, OTHER_WORDS, 2, norm_epsilon=1e-5)
     # In a baseline, the towers of a family are as that has them.
     with pytest.raises(UserError, match=r"a tower of .*bert fits by its shapes, but computes otherwise") as error:
         start(bert)
@@ -136,8 +136,8 @@ def test_a_tower_that_fits_and_computes_otherwise_is_refused(store, start):
     ]
     # ALBEF has keys of its own for them.
     albef = hyperparameters("albef", "tiny", norm_epsilon=1e-5)
-    with pytest.raises(UserError, match=r"a tower of .*clip fits") as error:
-        start(f"{bert},{clip}", model=albef)
+    with pytest.raises(UserError, match=r"a tower of .*vit fits") as error:
+        start(f"{bert},{vit}", model=albef)
     for line in (
         "image input pixel_mean: (0.5, 0.5, 0.5) in the checkpoint, (0.48145466, 0.4578275, 0.40821073) in the model: "
         "set model.pixel_mean=(0.5, 0.5, 0.5)",
@@ -145,8 +145,8 @@ def test_a_tower_that_fits_and_computes_otherwise_is_refused(store, start):
     ):
         assert line in str(error.value)
     assert "text" not in str(error.value)
-    same = hyperparameters("albef", "tiny", norm_epsilon=1e-5, image_norm_epsilon=1e-5, pixel_mean=(0.5, 0.5, 0.5))
-    start(f"{bert},{clip}", model=same)
+    same = hyperparameters("albef", "tiny", norm_epsilon=1e-5, image_norm_epsilon=1e-5, **pixels.SYMMETRIC)
+    start(f"{bert},{vit}", model=same)
 
 
 @pytest.mark.parametrize(
@@ -177,6 +177,80 @@ def test_a_text_that_is_read_from_left_to_right_is_another():
 )
 def test_published_models_begin_with_towers_as_they_are(there, here, side):
     assert not differing_settings(hyperparameters(there), hyperparameters(here), side)
+
+
+@pytest.mark.parametrize(
+    ("there", "here", "side", "said"),
+    [
+        # A norm that the source is without.
+        (
+            hyperparameters("siglip"),
+            hyperparameters("two_stream", activation="gelu_tanh"),
+            "text",
+            "text input norm_epsilon: None in the checkpoint, 1e-06 in the model: no key",
+        ),
+        # The same table of positions, stretched over each image or not.
+        (
+            hyperparameters("vilt"),
+            hyperparameters("vit", patch_size=32),
+            "image",
+            "image input positions: 'interpolated' in the checkpoint, 'learned' in the model: no key",
+        ),
+        (
+            hyperparameters("uniter", norm_epsilon=1e-6),
+            hyperparameters("uniter"),
+            "image",
+            "image input norm_epsilon: 1e-06 in the checkpoint, 1e-12 in the model: set model.norm_epsilon=1e-06",
+        ),
+        (
+            hyperparameters("vilbert"),
+            hyperparameters("uniter"),
+            "image",
+            "image input form: 'vilbert' in the checkpoint, 'uniter' in the model: no key",
+        ),
+    ],
+)
+def test_inputs_that_compute_otherwise(there, here, side, said):
+    [line] = differing_settings(there, here, side)
+    assert line.startswith(said)
+
+
+@pytest.mark.parametrize(("there", "tower"), [("resnet", "resnet50"), ("lxmert", "regions_lxmert"), ("vit", "vit")])
+def test_baselines_begin_with_images_as_their_families_read_them(there, tower):
+    """What stands behind the grid of a convolutional tower, positions and norm, is the model's own."""
+    assert not differing_settings(hyperparameters(there), hyperparameters("late_fusion", image_tower=tower), "image")
+
+
+def test_streams_of_one_stage_are_compared_one_by_one(monkeypatch):
+    """No family has a tower of two streams yet; a specification may."""
+    model = hyperparameters("bert", "tiny")
+
+    def spec(model, given):
+        tower = bert.spec(model, given)
+        [layers] = tower.steps
+        other = dataclasses.replace(layers.blocks[0], norm_epsilon=1e-3)
+        return dataclasses.replace(
+            tower,
+            steps=(dataclasses.replace(layers, streams=("text", "target"), blocks=(layers.blocks[0], other)),),
+        )
+
+    changed = hyperparameters("bert", "tiny", activation="relu")
+    monkeypatch.setitem(FAMILIES, "bert", SimpleNamespace(spec=spec))
+    assert not differing_settings(model, model, "text")
+    found = [line.partition(":")[0] for line in differing_settings(model, changed, "text")]
+    assert found == ["text layers text activation", "text layers target activation"]
+
+
+def test_a_model_that_goes_on_whole_computes_as_it_did(store, start):
+    clip, params = store("clip", CLIP, WORDS, 2, image_activation="quick_gelu")
+    for activation in ("gelu", "quick_gelu"):
+        model = hyperparameters("clip", "tiny", image_activation=activation)
+        if activation == "gelu":
+            with pytest.raises(UserError, match=r"(?s)a tower of .*clip fits.*: set model.image_activation='quick_gel"):
+                start(clip, CLIP, model)
+        else:
+            found, _ = start(clip, CLIP, model)
+            assert all(np.array_equal(leaf, params[name]) for name, leaf in found.items())
 
 
 def test_words_with_other_numbers_are_refused(store, start):

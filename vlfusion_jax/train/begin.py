@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -33,8 +34,8 @@ def begin(run: Any, checkpoints: Checkpointer, source: str = "") -> tuple[TrainS
       source: fingerprint of the training data, see `data.source.fingerprint`.
 
     Raises:
-      UserError: no checkpoint reads, or the one to begin from has other data or another vocabulary, or does not fit
-        the model.
+      UserError: no checkpoint reads, or the one to begin from has other data or another vocabulary, does not fit the
+        model, or computes otherwise.
     """
     if checkpoints.steps():  # before the arrays, whose shapes follow from the vocabulary
         _check_data(load_meta(checkpoints.folder), run.vocabulary, source)
@@ -46,6 +47,7 @@ def begin(run: Any, checkpoints: Checkpointer, source: str = "") -> tuple[TrainS
     sources = sources_of(run.config)
     if sources and _is_whole(run.config):
         state = state.replace(params=_params_of(sources[0], run, state.params))
+        _check_settings(sources[0], run.config.model, TOWERS)
         say(f"starting from the parameters of {sources[0]}")
     elif sources:
         state = state.replace(params=_with_towers(sources, run, state.params))
@@ -122,7 +124,7 @@ def _tower_of(stored: dict[str, Any], wanted: dict[str, Any], side: str) -> _Tow
     return _TowerSource(leaves)
 
 
-def _check_settings(path: str, model: ConfigDict, sides: list[str]) -> None:
+def _check_settings(path: str, model: ConfigDict, sides: Iterable[str]) -> None:
     """Hold that the towers of `sides` compute with a source's parameters what they do there."""
     there = load_plain(load_meta(path)["config"], path).model
     lines = [line for side in sides for line in differing_settings(there, model, side)]

@@ -5,13 +5,14 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from vlfusion_jax.layers.block import Stage
-from vlfusion_jax.models.families.given import Given
+from vlfusion_jax.layers.convnet import TOWERS
+from vlfusion_jax.models.families.given import ANY_GIVEN
 from vlfusion_jax.models.families.table import FAMILIES
-from vlfusion_jax.models.spec.inputs import ImageInput, TextInput
+from vlfusion_jax.models.spec.inputs import ImageInput, Input, RegionInput, TextInput
 from vlfusion_jax.models.spec.model import ModelSpec
 from vlfusion_jax.models.spec.steps import Transform
 
-_GIVEN = Given(vocab=8, answers=2, text_length=8, image_size=(64, 64))  # none of these settings depends on it
+_GRIDS = {tower["tokens"] for tower in TOWERS.values()}
 
 
 def differing_settings(there: ConfigDict, here: ConfigDict, side: str) -> list[str]:
@@ -24,41 +25,56 @@ def differing_settings(there: ConfigDict, here: ConfigDict, side: str) -> list[s
     """
     wanted, own = _settings_of(there, side), _settings_of(here, side)
     lines = []
-    for name, value in wanted.items():
-        if name in own and own[name] != value:
-            key = _key_of(name, value, here, side)
+    common = [(each, name) for each in wanted if each in own for name in wanted[each] | own[each]]
+    for part, name in common:
+        value, present = wanted[part].get(name), own[part].get(name)
+        if value != present:
+            key = _key_of(part, name, value, here, side)
             advice = f"set model.{key}={value!r}" if key else "no key of this config sets it: take another source"
-            lines.append(f"{side} {name}: {value!r} in the checkpoint, {own[name]!r} in the model: {advice}")
+            lines.append(f"{side} {part} {name}: {value!r} in the checkpoint, {present!r} in the model: {advice}")
     return lines
 
 
-def _settings_of(model: ConfigDict, side: str) -> dict[str, Any]:
-    """{part and hyperparameter: value} of a tower, without those of parts that it has not."""
-    spec: ModelSpec = FAMILIES[model.family].spec(model, _GIVEN)
-    found: dict[str, Any] = {}
+def _settings_of(model: ConfigDict, side: str) -> dict[str, dict[str, Any]]:
+    """{part of a tower that the model has: {hyperparameter: value}}; a norm's epsilon is None where there is none."""
+    spec: ModelSpec = FAMILIES[model.family].spec(model, ANY_GIVEN)
+    found: dict[str, dict[str, Any]] = {}
     for each in spec.inputs:
-        if each.stream == side and isinstance(each, TextInput):
-            found |= {"input norm_epsilon": each.epsilon, "input position_offset": each.position_offset}
-        elif each.stream == side and isinstance(each, ImageInput):
-            found |= {"input norm_epsilon": each.epsilon, "input pixel_mean": each.mean, "input pixel_std": each.std}
+        if each.stream == side:
+            found["input"] = _of_input(each)
     for step in spec.steps:
         if isinstance(step, Stage) and step.name == f"{side}_layers":
-            [block] = step.blocks
-            found |= {
-                "layers norm": block.norm, "layers norm_epsilon": block.norm_epsilon,
-                "layers activation": block.activation, "layers causal": step.causal,
-            }  # fmt: skip
+            for i, block in enumerate(step.blocks):
+                found[f"layers {step.streams[i]}" if len(step.blocks) > 1 else "layers"] = {
+                    "norm": block.norm, "norm_epsilon": block.norm_epsilon,
+                    "activation": block.activation, "causal": step.causal,
+                }  # fmt: skip
         elif isinstance(step, Transform) and step.name == f"{side}_norm":
-            found["end norm_epsilon"] = step.norm_out
-    return {name: value for name, value in found.items() if value is not None}
+            found["end"] = {"norm_epsilon": step.norm_out}
+    return found
 
 
-def _key_of(name: str, value: Any, model: ConfigDict, side: str) -> str:
+def _of_input(given: Input) -> dict[str, Any]:
+    if isinstance(given, TextInput):
+        return {"norm_epsilon": given.epsilon, "position_offset": given.position_offset}
+    if isinstance(given, RegionInput):
+        return {"form": given.form, "norm_epsilon": given.epsilon}
+    if not isinstance(given, ImageInput):
+        return {}
+    pixels = {"pixel_mean": given.mean, "pixel_std": given.std}
+    if given.tokens in _GRIDS:  # what stands behind the last map, positions and norm, is the model's own
+        return pixels
+    # Positions from sines and cosines are learned ones that begin there.
+    positions = "learned" if given.positions == "sincos" else given.positions
+    return {"norm_epsilon": given.epsilon, "positions": positions} | pixels
+
+
+def _key_of(part: str, name: str, value: Any, model: ConfigDict, side: str) -> str:
     """The key of `config.model` that gives a setting this value; '' = there is none, as where a family fixes it."""
-    setting = name.rpartition(" ")[2]
-    for key in (f"{side}_{setting}", setting):
-        if key in model:
+    for key in (f"{side}_{name}", name):
+        # No key takes None, which stands for a norm that is not there.
+        if key in model and type(model[key]) is type(value):
             changed = ConfigDict(model.to_dict() | {key: value}).lock()
-            if _settings_of(changed, side)[name] == value:
+            if _settings_of(changed, side).get(part, {}).get(name) == value:
                 return key
     return ""

@@ -29,7 +29,7 @@ from vlfusion_jax.models.families import (
     visualbert,
     vit,
 )  # fmt: skip
-from vlfusion_jax.models.families.given import Given
+from vlfusion_jax.models.families.given import ANY_GIVEN, Given
 from vlfusion_jax.models.spec.inputs import ImageInput, RegionInput, TextInput
 from vlfusion_jax.models.spec.model import ModelSpec
 from vlfusion_jax.models.spec.streams import IMAGE, TEXT
@@ -141,7 +141,7 @@ def model_spec(config: ConfigDict, num_tokens: int, num_answers: int) -> ModelSp
 
 def answers_questions(model: ConfigDict) -> bool:
     """Whether the model of `config.model` reads text and image and picks an answer."""
-    spec = _family(model.family).spec(model, Given(vocab=8, answers=2, text_length=8, image_size=(64, 64)))
+    spec = _family(model.family).spec(model, ANY_GIVEN)
     return names.VQA in dict(spec.heads) and {TEXT, IMAGE} <= {each.stream for each in spec.inputs}
 
 
