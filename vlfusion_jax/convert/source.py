@@ -101,8 +101,10 @@ def _weights_file(folder: Path) -> Path:
 
 
 def _processor(folder: Path) -> dict[str, Any]:
-    whole = read_json_object(folder / "processor_config.json")
-    return read_json_object(folder / PROCESSOR) or whole.get("image_processor", {})
+    if found := read_json_object(folder / PROCESSOR):
+        return found
+    of_images = read_json_object(folder / "processor_config.json").get("image_processor")
+    return of_images if isinstance(of_images, dict) else {}
 
 
 def _safetensors(file: Path) -> tuple[tuple[str, ...], Callable[[str], np.ndarray]]:
