@@ -1,4 +1,19 @@
-"""Models from and to the format of Hugging Face's `transformers`."""
+"""Models from and to the format of Hugging Face's `transformers`.
+
+A converter is a module of `convert.families`, named in `CONVERTERS`, with
+
+    MODEL_TYPE, REQUIRED  what their `config.json` has as `model_type`; {key: value} that it must have or not mention
+    HEADS                 {class of theirs: our heads that it has}
+    hyperparameters       (config) -> {ours: value}, where they are not those of the family's base size
+    given                 (config, number of answers) -> `Given`: sizes that the configuration decides
+    config_of             (model, sizes, architecture) -> their `config.json`, but for what all classes have
+    name_map              (model, sizes, architecture) -> `NameMap` of a checkpoint of this class
+
+and, only where a family needs it, one of
+
+    of_tensors            (keys, function from key to array, architecture) -> {ours: value} that the tensors decide
+    patches_kept          (config, shorter side of the images in pixels) -> our `max_image_tokens`
+"""
 
 import re
 from collections.abc import Mapping
