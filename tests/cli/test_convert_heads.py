@@ -13,6 +13,7 @@ import vlfusion_jax
 from tests.parity.conftest import randomise
 from vlfusion_jax.cli.main import main
 from vlfusion_jax.config.schema import default_config
+from vlfusion_jax.convert.answers import read_answers, write_answers
 from vlfusion_jax.convert.original import export_original, read_back
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.data.tokenizer import train_tokenizer
@@ -237,8 +238,24 @@ def test_back_to_the_keys_of_the_authors(original, tmp_path, capsys, answers):
     assert "has no head 'itm'; it has mlm, vqa" in capsys.readouterr().err
 
 
-def test_a_family_whose_authors_have_no_keys_of_their_own_here(words, tmp_path, capsys):
+def test_answers_that_a_file_of_lines_brings_back(tmp_path):
+    file, named = tmp_path / "answers.txt", ("rot", "zwei Hunde", "grün\u2028gelb")
+    write_answers(file, named)
+    assert read_answers(str(file)) == named
+
+
+@pytest.mark.parametrize("odd", ["a\nb", "a\rb", " a", "a\t", "", "red"])
+def test_answers_that_it_would_not_bring_back_are_refused(tmp_path, odd):
+    with pytest.raises(UserError, match=r"answer 2, .* cannot stand in answers.txt.* leave head 'vqa' out by --heads"):
+        write_answers(tmp_path / "answers.txt", ("red", odd))
+    with pytest.raises(UserError, match="there are no answers for answers"):
+        write_answers(tmp_path / "answers.txt", ())
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_family_whose_authors_have_no_keys_of_their_own_here(words, tmp_path, capsys, monkeypatch):
     assert convert(words, tmp_path / "ours") == 0
+    monkeypatch.delattr("vlfusion_jax.cli.convert.read_parameters")  # it is refused before
     assert main(["convert", "--to=original", str(tmp_path / "ours"), f"--out={tmp_path / 'no'}"]) == 2
     message = capsys.readouterr().err
     assert "family 'vilt' has no checkpoints without config.json that could be converted; these have: uniter" in message
@@ -250,6 +267,14 @@ def test_a_family_whose_authors_have_no_keys_of_their_own_here(words, tmp_path, 
     [
         ("meter", "vqa", (32, 32), 48, "head_vqa/expand/kernel: [64, 48] here, [64, 64] there"),
         ("meter", "itm", (32, 64), 0, "image/grid/positions/table: ["),
+        (
+            "uniter",
+            "itm",
+            (32, 32),
+            0,
+            "a checkpoint of the authors of uniter reads a detector's regions, this model",
+        ),
+        ("vilbert", "itm", (32, 32), 0, "train it with model.region_patch=0"),
         ("albef", "vqa", (32, 32), 0, "a checkpoint of 'albef' has no head 'vqa'; it may have contrastive, itm, mlm"),
     ],
 )
@@ -264,3 +289,5 @@ def test_what_a_checkpoint_of_the_authors_cannot_say(family, head, size, hidden,
 def test_how_a_checkpoint_without_configuration_is_read():
     assert read_back(hyperparameters("uniter", "large")) == "no config.json: read it by --family=uniter --size=large"
     assert "changes=…) takes: layers=7" in read_back(hyperparameters("uniter", "base", layers=7))
+    pixels = {"pixel_mean": (0.5, 0.25, 0.5), "pixel_std": (0.5, 0.5, 0.25)}
+    assert read_back(hyperparameters("meter", "base", **pixels)).endswith("--family=meter --size=base")

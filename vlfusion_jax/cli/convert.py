@@ -7,15 +7,16 @@ vlfusion convert --to=original DIR --out=FOLDER [--heads=NAMES]
 From a checkpoint of Hugging Face's transformers to ours and back, every key accounted for. SRC is a folder, a weights
 file, or the name of a model in the Hugging Face cache, such as dandelin/vilt-b32-finetuned-vqa. What comes out is read
 by --init_from, vlfusion predict and vlfusion_jax.load. Checkpoints of the papers' own repositories, which have no
-config.json, need --family, and are written by --to=original. --heads chooses heads, of which those that SRC lacks
-start fresh; --answers names answers.
+config.json, need --family, and are written by --to=original, with answers.txt for --answers, which names answers.
+--heads chooses heads: with --from=hf, those that SRC lacks start fresh; with --to=original, DIR must have them.
 """
 
 import contextlib
 import json
 import shutil
 import uuid
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,11 @@ from safetensors.numpy import save_file
 from tokenizers import Tokenizer
 
 from vlfusion_jax.cli.arguments import parse
-from vlfusion_jax.convert.answers import read_answers
+from vlfusion_jax.config.dump import load_plain
+from vlfusion_jax.convert.answers import read_answers, write_answers
 from vlfusion_jax.convert.hugging_face import Imported, converter_of, export_model, import_model
 from vlfusion_jax.convert.images import describe, processor_of, reads_pixels
-from vlfusion_jax.convert.original import export_original, import_original, read_back
+from vlfusion_jax.convert.original import export_original, import_original, original_of, read_back
 from vlfusion_jax.convert.resize import resized, with_images
 from vlfusion_jax.convert.source import PROCESSOR, SAFETENSORS, open_checkpoint
 from vlfusion_jax.core import names
@@ -38,15 +40,10 @@ from vlfusion_jax.data.tokenizer import TOKENIZER, find_tokenizer, load_tokenize
 from vlfusion_jax.data.vocabulary import Vocabulary
 from vlfusion_jax.models.families.table import model_spec
 from vlfusion_jax.serve.inputs import text_input
+from vlfusion_jax.train.checkpoint import load_meta
 from vlfusion_jax.train.converted import REPORT, heads_of, read_parameters, sizes_of, write_converted
 
 HF, ORIGINAL = "hf", "original"
-# What each direction and format reads of the options, beside --out.
-_OPTIONS = {
-    ("from", HF): ("family", "size", "tokenizer", "heads", "answers", "image_size", "text_length"),
-    ("to", HF): ("architecture",),
-    ("to", ORIGINAL): ("heads",),
-}
 _ANSWERS = "answers.txt"
 
 
@@ -63,7 +60,10 @@ def define_flags(values: flags.FlagValues) -> None:
         "tokenizer", "", "tokenizer.json, vocab.txt or vocab.json, where SRC has none", flag_values=values
     )
     flags.DEFINE_string(
-        "heads", "", "heads to have, such as vqa,mlm; new ones start fresh; default all there are", flag_values=values
+        "heads",
+        "",
+        "heads to have, such as vqa,mlm; with --from, new ones start fresh; default all there are",
+        flag_values=values,
     )
     flags.DEFINE_string("answers", "", "file of the answers' names, one a line, where SRC has none", flag_values=values)
     flags.DEFINE_string(
@@ -82,33 +82,29 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
     words = parse(values, arguments)
     source_format, target_format = values["from"].value, values.to
     way = ("to", target_format) if target_format else ("from", source_format)
-    if (source_format and target_format) or way not in _OPTIONS:
+    if (source_format and target_format) or way not in _WAYS:
         raise UserError("convert takes --from=hf or --to=hf or --to=original.")
     if len(words) != 1:
         raise UserError("convert takes one checkpoint: vlfusion convert --from=hf SRC --out=DIR")
     if not values.out:
         raise UserError("--out is missing: name the folder to write.")
-    others = dict.fromkeys(option for options in _OPTIONS.values() for option in options if option not in _OPTIONS[way])
-    _refuse(values, others, f"with --{'='.join(way)}, which does not read it: leave it out.")
+    convert, read = _WAYS[way]
+    unread = dict.fromkeys(option for _, options in _WAYS.values() for option in options if option not in read)
+    if given := [f"--{name}" for name in unread if values[name].present]:
+        why = "does not read it: leave it out" if len(given) == 1 else "reads none of these: leave them out"
+        raise UserError(f"{', '.join(given)} cannot be given with --{'='.join(way)}, which {why}.")
     with _new_folder(Path(values.out)) as folder:
-        convert = {("from", HF): _from_hf, ("to", HF): _to_hf, ("to", ORIGINAL): _to_original}[way]
         report = convert(words[0], folder, values)
     print("\n".join(report))
     print(f"written to {values.out}")
-
-
-def _refuse(values: flags.FlagValues, options: Iterable[str], why: str) -> None:
-    """Raise UserError where options are given that would not be read."""
-    given = [f"--{name}" for name in options if values[name].present]
-    if given:
-        raise UserError(f"{', '.join(given)} cannot be given {why}")
 
 
 def _from_hf(source: str, folder: Path, values: flags.FlagValues) -> list[str]:
     heads, answers = _heads(values), read_answers(values.answers) if values.answers else ()
     checkpoint = open_checkpoint(source)
     if checkpoint.config:
-        _refuse(values, ("size",), f"as the config.json of {source} says the size: leave it out.")
+        if values["size"].present:
+            raise UserError(f"--size cannot be given as the config.json of {source} says the size: leave it out.")
         imported = import_model(checkpoint, values.family, heads, answers)
     elif values.family:
         imported = import_original(checkpoint, values.family, values.size, heads=heads, answers=answers)
@@ -153,19 +149,22 @@ def _tokenizer(imported: Imported, folder: Path, given: str) -> Tokenizer:
 
 
 def _to_hf(source: str, folder: Path, values: flags.FlagValues) -> list[str]:
+    converter_of(_family(source))
     params, config, vocabulary = read_parameters(source)
     family, heads = config.model.family, heads_of(params)
     architecture = values.architecture or _class_for(family, heads, source)
     kept = converter_of(family).HEADS.get(architecture, ())
     left = _leave_out(params, kept)
     answers = vocabulary.answers if names.VQA in kept else ()
-    sizes = sizes_of(config, vocabulary)
+    shorter_side = config.data.shorter_side if config.data.resize == "shorter" else 0
+    sizes = replace(sizes_of(config, vocabulary), shorter_side=shorter_side)
     tensors, theirs = export_model(family, config.model, sizes, architecture, params, answers)
     _write_json(folder / "config.json", theirs)
     return _write(folder, tensors, config, vocabulary, [f"{len(tensors)} tensors written for {architecture}", *left])
 
 
 def _to_original(source: str, folder: Path, values: flags.FlagValues) -> list[str]:
+    original_of(_family(source))
     params, config, vocabulary = read_parameters(source)
     model, heads = config.model, heads_of(params)
     kept = _heads(values) or heads
@@ -176,9 +175,22 @@ def _to_original(source: str, folder: Path, values: flags.FlagValues) -> list[st
     tensors = export_original(model.family, model, sizes_of(config, vocabulary), kept, params)
     report = [f"{len(tensors)} tensors written as the authors of {model.family} name them", *left, read_back(model)]
     if names.VQA in kept:
-        (folder / _ANSWERS).write_text("\n".join(vocabulary.answers) + "\n", encoding="utf-8")
+        write_answers(folder / _ANSWERS, vocabulary.answers)
         report.append(f"answers: written to {_ANSWERS}, for --answers")
     return _write(folder, tensors, config, vocabulary, report)
+
+
+# What each direction and format does, and which options it reads beside --out.
+_WAYS: dict[tuple[str, str], tuple[Callable[[str, Path, flags.FlagValues], list[str]], tuple[str, ...]]] = {
+    ("from", HF): (_from_hf, ("family", "size", "tokenizer", "heads", "answers", "image_size", "text_length")),
+    ("to", HF): (_to_hf, ("architecture",)),
+    ("to", ORIGINAL): (_to_original, ("heads",)),
+}
+
+
+def _family(source: str) -> str:
+    """Of a checkpoint of ours, before its parameters are read."""
+    return load_plain(load_meta(source)["config"], source).model.family
 
 
 def _leave_out(params: dict[str, Any], kept: Collection[str]) -> list[str]:
@@ -204,11 +216,12 @@ def _write(
 
 def _write_processor(folder: Path, config: ConfigDict) -> list[str]:
     """What `AutoImageProcessor` reads, and what the report says of it."""
-    canvas = canvas_of(config.data)
+    canvas, model = canvas_of(config.data), config.model
     try:
-        _write_json(folder / PROCESSOR, processor_of(canvas, config.model, config.model.family))
+        _write_json(folder / PROCESSOR, processor_of(canvas, model, model.family))
     except UserError as error:
-        return [f"images: no {PROCESSOR} written: {error}"]
+        pixels = f"pixels have mean {model.pixel_mean}, deviation {model.pixel_std}"
+        return [f"images: no {PROCESSOR} written, {pixels}: {error}"]
     return [f"images: {PROCESSOR} written: {describe(canvas)}"]
 
 

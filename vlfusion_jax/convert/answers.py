@@ -39,6 +39,26 @@ def read_answers(path: str) -> tuple[str, ...]:
     return tuple(answers)
 
 
+def write_answers(file: Path, answers: tuple[str, ...]) -> None:
+    """`file` with what `read_answers` reads as `answers`.
+
+    Raises:
+      UserError: there are none, or some that it would not read, or read as others.
+    """
+    if not answers:
+        raise UserError(f"there are no answers for {file.name}: leave head {names.VQA!r} out by --heads.")
+    seen: set[str] = set()
+    for number, answer in enumerate(answers, start=1):
+        broken = "\n" in answer or "\r" in answer  # which is a new line to who reads a text
+        if not answer or answer != answer.strip() or broken or answer in seen:
+            raise UserError(
+                f"answer {number}, {answer!r}, cannot stand in {file.name}, where each line is another answer, without "
+                f"blanks at its ends: leave head {names.VQA!r} out by --heads."
+            )
+        seen.add(answer)
+    file.write_text("\n".join(answers) + "\n", encoding="utf-8")
+
+
 def choose_answers(
     found: tuple[str, ...], given: tuple[str, ...], wanted: Collection[str], stored: Collection[str], where: str
 ) -> tuple[str, ...]:

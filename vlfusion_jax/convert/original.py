@@ -38,6 +38,8 @@ from vlfusion_jax.models.families.table import FAMILIES, hyperparameters
 
 # What converts each family, by the family's name.
 ORIGINALS: dict[str, ModuleType] = {"uniter": uniter, "vilbert": vilbert, "meter": meter, "albef": albef}
+# Hyperparameters that a file beside the tensors has.
+_ELSEWHERE = {"pixel_mean", "pixel_std"}
 
 
 def import_original(
@@ -103,6 +105,11 @@ def export_original(
             f"a checkpoint of {family!r} has no head {unknown[0]!r}; it may have {', '.join(converter.HEADS)}."
             f"{nearest(unknown[0], converter.HEADS)}"
         )
+    if model.get("region_patch"):
+        raise UserError(
+            f"a checkpoint of the authors of {family} reads a detector's regions, this model patches of its images: "
+            "train it with model.region_patch=0."
+        )
     tensors = export_weights(params, converter.name_map(model, sizes, heads))
     read = converter.given(lambda key, dim=0: tensors[key].shape[dim], heads, model)
     shapes = {path: array.shape for path, array in params.items()}
@@ -111,11 +118,14 @@ def export_original(
 
 
 def read_back(model: ConfigDict) -> str:
-    """How a checkpoint of a model of `config.model` is read, which has no configuration: a line of a report."""
+    """How a checkpoint of a model of `config.model` is read, which has no configuration: a line of a report.
+
+    Of the pixels' statistics it says nothing: they are read from `preprocessor_config.json`.
+    """
 
     def changes(size: str) -> dict[str, Any]:
         named = hyperparameters(model.family, size, scan_layers=model.scan_layers, remat=model.remat)
-        return {key: model[key] for key in sorted(model) if model[key] != named[key]}
+        return {key: model[key] for key in sorted(set(model) - _ELSEWHERE) if model[key] != named[key]}
 
     size = min(FAMILIES[model.family].SIZES, key=lambda size: len(changes(size)))
     differ = ", ".join(f"{key}={value!r}" for key, value in changes(size).items())
