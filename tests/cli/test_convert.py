@@ -126,7 +126,7 @@ def test_all_patches_of_images_larger_than_the_model_says(damaged, tmp_path, cap
         expected = transformers.ViltForQuestionAnswering.from_pretrained(damaged).eval()(**inputs).logits[0]
         np.testing.assert_allclose(output.logits["vqa"][0, :3], expected.detach(), atol=1e-5)
     assert converted(capsys, "--to=hf", ours, f"--out={back}")[0] == 0
-    assert json.loads((back / "config.json").read_text())["max_image_length"] == kept
+    assert json.loads((back / "config.json").read_text())["max_image_length"] == limit
 
 
 def resave(folder: Path, change) -> None:
@@ -198,10 +198,13 @@ def test_faults(damaged, tmp_path, capsys, fault):
         (["--from=onnx"], "convert takes --from=hf or --to=hf or --to=original"),
         (["--from=original"], "convert takes --from=hf or --to=hf or --to=original"),
         ([], "convert takes --from=hf or --to=hf or --to=original"),
-        (["--to=original", "--architecture=ViltModel"], "--architecture cannot be given with --to=original"),
-        (["--from=hf", "--architecture=ViltModel"], "--architecture cannot be given with --from=hf"),
+        (["--to=original", "--architecture=ViltModel"], "--architecture cannot be given with --to=original, which doe"),
+        (["--from=hf", "--architecture=ViltModel"], "with --from=hf, which does not read it: leave it out."),
         (["--from=hf", "--size=base"], "--size cannot be given as the config.json of"),
-        (["--to=hf", "--heads=vqa", "--answers=a.txt"], "--heads, --answers cannot be given with --to=hf"),
+        (
+            ["--to=hf", "--heads=vqa", "--answers=a.txt"],
+            "--heads, --answers cannot be given with --to=hf, which reads none of these: leave them out.",
+        ),
         (["--to=hf", "--image_size=32", "--text_length=8"], "--image_size, --text_length cannot be given with --to"),
         (
             ["--to=hf", "--family=vilt", "--size=base", "--tokenizer=t"],

@@ -32,10 +32,14 @@ def with_images(imported: Imported, checkpoint: Checkpoint) -> Imported:
     build = FAMILIES[family].spec
     images = reading_of(processor, family, model, build(model, imported.sizes))
     converter = CONVERTERS.get(family)
-    if images and images.canvas.resize == "shorter" and hasattr(converter, "patches_kept"):
-        kept = converter.patches_kept(checkpoint.config, images.canvas.shorter_side)
+    shorter_side = images.canvas.shorter_side if images and images.canvas.resize == "shorter" else 0
+    if shorter_side and hasattr(converter, "patches_kept"):
+        kept = converter.patches_kept(checkpoint.config, shorter_side)
         model = _changed(model, {"max_image_tokens": max(kept, model.max_image_tokens)})
-    sizes = replace(imported.sizes, image_size=images.canvas.size) if images else imported.sizes
+    if images:
+        sizes = replace(imported.sizes, image_size=images.canvas.size, shorter_side=shorter_side)
+    else:
+        sizes = imported.sizes
     return replace(imported, model=model, sizes=sizes, spec=build(model, sizes), images=images)
 
 

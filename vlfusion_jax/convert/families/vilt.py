@@ -70,10 +70,9 @@ def of_tensors(keys: set[str], read: Read, architecture: str) -> dict[str, Any]:
 
 def given(config: dict[str, Any], answers: int) -> Given:
     """Sizes that their `config.json` decides."""
-    longest = longest_side(config.get("image_size", 384), config.get("patch_size", 32))
-    return Given(
-        config.get("vocab_size", 30522), answers, config.get("max_position_embeddings", 40), (longest, longest)
-    )
+    size, length = config.get("image_size", 384), config.get("max_position_embeddings", 40)
+    canvas = (longest_side(size, config.get("patch_size", 32)),) * 2
+    return Given(config.get("vocab_size", 30522), answers, length, canvas, shorter_side=size)
 
 
 def _most_patches(size: int, patch: int) -> int:
@@ -84,8 +83,8 @@ def _most_patches(size: int, patch: int) -> int:
 def config_of(model: Any, sizes: Given, architecture: str) -> dict[str, Any]:
     """Their `config.json` from our hyperparameters."""
     size, kept, patch = model.grid[0] * model.patch_size, model.max_image_tokens, model.patch_size
-    usual = sizes.image_size == (longest_side(size, patch),) * 2
-    most = _most_patches(size, patch) if usual else math.prod(side // patch for side in sizes.image_size)
+    canvas = math.prod(side // patch for side in sizes.image_size)
+    most = _most_patches(sizes.shorter_side, patch) if sizes.shorter_side else canvas
     config = FIELDS.theirs(model) | {
         "vocab_size": sizes.vocab,
         "image_size": size,
