@@ -101,7 +101,7 @@ CASES = {
     "bridgetower_contrastive": Case(
         "BridgeTowerForContrastiveLearning",
         bridgetower(test_bridgetower.check_contrastive),
-        EAGER | {"contrastive_hidden_size": 512, "logit_scale_init_value": 2.6592},  # as published
+        EAGER | {"contrastive_hidden_size": 512, "logit_scale_init_value": 2.6592},  # the default has neither
     ),
     "blip_captioning": Case("BlipForConditionalGeneration", blip(test_blip.check_decoded), {}),
     "blip_questions": Case("BlipForQuestionAnswering", blip(test_blip.check_decoded), {}),

@@ -127,7 +127,7 @@ def test_a_tower_that_fits_and_computes_otherwise_is_refused(store, start):
     images = {name: shape for name, shape in CLIP.items() if name.startswith("image")}
     vit, _ = store("vit", images, OTHER_WORDS, 2, norm_epsilon=1e-5)
     # In a baseline, the towers of a family are as that has them.
-    with pytest.raises(UserError, match=r"a tower of .*bert fits by its shapes, but computes otherwise") as error:
+    with pytest.raises(UserError, match=r"what .*bert has fits by its shapes, but .*otherwise") as error:
         start(bert)
     assert str(error.value).splitlines()[1:] == [
         f"  text {part} norm_epsilon: 1e-05 in the checkpoint, 1e-12 in the model: no key of this config sets "
@@ -136,7 +136,7 @@ def test_a_tower_that_fits_and_computes_otherwise_is_refused(store, start):
     ]
     # ALBEF has keys of its own for them.
     albef = hyperparameters("albef", "tiny", norm_epsilon=1e-5)
-    with pytest.raises(UserError, match=r"a tower of .*vit fits") as error:
+    with pytest.raises(UserError, match=r"what .*vit has fits") as error:
         start(f"{bert},{vit}", model=albef)
     for line in (
         "image input pixel_mean: (0.5, 0.5, 0.5) in the checkpoint, (0.48145466, 0.4578275, 0.40821073) in the model: "
@@ -246,7 +246,7 @@ def test_a_model_that_goes_on_whole_computes_as_it_did(store, start):
     for activation in ("gelu", "quick_gelu"):
         model = hyperparameters("clip", "tiny", image_activation=activation)
         if activation == "gelu":
-            with pytest.raises(UserError, match=r"(?s)a tower of .*clip fits.*: set model.image_activation='quick_gel"):
+            with pytest.raises(UserError, match=r"(?s)what .*clip has fits.*: set model.image_activation='quick_gel"):
                 start(clip, CLIP, model)
         else:
             found, _ = start(clip, CLIP, model)
@@ -270,3 +270,14 @@ def test_the_words_are_those_of_the_first_source_that_reads_text(store):
     assert source_of_words(config) == ""
     config.model = hyperparameters("vit", "tiny")
     assert source_of_words(config) == vit
+
+
+@pytest.mark.parametrize("family", ["vilt", "lxmert", "meter", "early_fusion"])
+def test_the_layers_behind_the_towers_are_compared(family):
+    model = hyperparameters(family, "tiny")
+    key = "cross_activation" if "cross_activation" in model else "activation"
+    changed = hyperparameters(family, "tiny", **{key: "relu"})
+    assert not differing_settings(model, model, "fusion")
+    lines = differing_settings(changed, model, "fusion")
+    assert lines
+    assert all(f"set model.{key}='relu'" in line for line in lines)

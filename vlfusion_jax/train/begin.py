@@ -16,7 +16,7 @@ from vlfusion_jax.data.vocabulary import Vocabulary, check_same
 from vlfusion_jax.models.spec.streams import IMAGE, TEXT
 from vlfusion_jax.train.checkpoint import Checkpointer, load_meta, load_params, stored_params
 from vlfusion_jax.train.state import TrainState
-from vlfusion_jax.train.tower_settings import differing_settings
+from vlfusion_jax.train.tower_settings import FUSION, differing_settings
 
 HEADS = rf"^{names.HEAD}"
 ANSWER_HEAD = names.HEAD + names.VQA
@@ -47,7 +47,7 @@ def begin(run: Any, checkpoints: Checkpointer, source: str = "") -> tuple[TrainS
     sources = sources_of(run.config)
     if sources and _is_whole(run.config):
         state = state.replace(params=_params_of(sources[0], run, state.params))
-        _check_settings(sources[0], run.config.model, TOWERS)
+        _check_settings(sources[0], run.config.model, (*TOWERS, FUSION))
         say(f"starting from the parameters of {sources[0]}")
     elif sources:
         state = state.replace(params=_with_towers(sources, run, state.params))
@@ -125,12 +125,12 @@ def _tower_of(stored: dict[str, Any], wanted: dict[str, Any], side: str) -> _Tow
 
 
 def _check_settings(path: str, model: ConfigDict, sides: Iterable[str]) -> None:
-    """Hold that the towers of `sides` compute with a source's parameters what they do there."""
+    """Hold that the model computes on `sides` with a source's parameters what is done there."""
     there = load_plain(load_meta(path)["config"], path).model
     lines = [line for side in sides for line in differing_settings(there, model, side)]
     if lines:
         raise UserError(
-            f"init_from: a tower of {path} fits by its shapes, but computes otherwise.\n  " + "\n  ".join(lines)
+            f"init_from: what {path} has fits by its shapes, but computes otherwise.\n  " + "\n  ".join(lines)
         )
 
 

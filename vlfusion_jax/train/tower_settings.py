@@ -12,16 +12,17 @@ from vlfusion_jax.models.spec.inputs import ImageInput, Input, RegionInput, Text
 from vlfusion_jax.models.spec.model import ModelSpec
 from vlfusion_jax.models.spec.steps import Transform
 
+FUSION = "fusion"
 _GRIDS = {tower["tokens"] for tower in TOWERS.values()}
 
 
 def differing_settings(there: ConfigDict, here: ConfigDict, side: str) -> list[str]:
-    """Lines about what differs in the tower of `side` between two models, with what would make it equal.
+    """Lines about what differs on `side` between two models, with what would make it equal.
 
     Args:
       there: `config.model` that the parameters were trained with.
       here: `config.model` that shall have them.
-      side: `text` or `image`.
+      side: `text` or `image` for that tower, `fusion` for the layers behind both.
     """
     wanted, own = _settings_of(there, side), _settings_of(here, side)
     lines = []
@@ -36,14 +37,14 @@ def differing_settings(there: ConfigDict, here: ConfigDict, side: str) -> list[s
 
 
 def _settings_of(model: ConfigDict, side: str) -> dict[str, dict[str, Any]]:
-    """{part of a tower that the model has: {hyperparameter: value}}; a norm's epsilon is None where there is none."""
+    """{part of a side that the model has: {hyperparameter: value}}; a norm's epsilon is None where there is none."""
     spec: ModelSpec = FAMILIES[model.family].spec(model, ANY_GIVEN)
     found: dict[str, dict[str, Any]] = {}
     for each in spec.inputs:
         if each.stream == side:
             found["input"] = _of_input(each)
     for step in spec.steps:
-        if isinstance(step, Stage) and step.name == f"{side}_layers":
+        if isinstance(step, Stage) and step.name.startswith(FUSION if side == FUSION else f"{side}_layers"):
             for i, block in enumerate(step.blocks):
                 found[f"layers {step.streams[i]}" if len(step.blocks) > 1 else "layers"] = {
                     "norm": block.norm, "norm_epsilon": block.norm_epsilon,
