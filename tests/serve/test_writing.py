@@ -1,5 +1,6 @@
 """Captions and answers in a model's own words, against the texts of `transformers`."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -16,7 +17,9 @@ import vlfusion_jax
 from tests.parity.conftest import randomise
 from vlfusion_jax.cli.main import main
 from vlfusion_jax.core.errors import UserError
+from vlfusion_jax.core.tree import flatten
 from vlfusion_jax.data.tokenizer import train_tokenizer
+from vlfusion_jax.serve.model import Model
 
 TEXTS = ("a picture of two small dogs", "what colour is it?", "seventeen apples, a zebra and one yellow hat")
 PICTURES = np.random.default_rng(0).integers(256, size=(4, 20, 30, 3), dtype=np.uint8)
@@ -83,6 +86,17 @@ def test_captions(captioner, prompt, beams):
     assert captions == [captioner.their_text(picture, prompt or None, beams) for picture in PICTURES]
     assert all(caption.startswith(prompt) for caption in captions)
     assert len(set(captions)) > 1
+
+
+def test_the_token_that_begins_a_text_is_none_of_its_words(captioner):
+    ours = captioner.ours
+    tokenizer = ours.vocabulary.tokenizer
+    tokenizer = tokenizer.from_str(tokenizer.to_str())
+    tokenizer.add_tokens(["begin"])  # an ordinary one
+    assert tokenizer.token_to_id("begin") == ours.config.model.begin_id
+    vocabulary = dataclasses.replace(ours.vocabulary, tokenizer_json=tokenizer.to_str())
+    again = Model(ours.config, vocabulary, flatten(ours.params))
+    assert again.caption(PICTURES[0], max_length=LENGTH) == ours.caption(PICTURES[0], max_length=LENGTH)
 
 
 @pytest.mark.parametrize("beams", [1, 3])

@@ -74,7 +74,7 @@ class Writer:
         rows = len(next(iter(inputs[name] for name in (names.TEXT, names.IMAGE) if name in inputs)))
         written = _write(self._module, head, search, params, dict(inputs), jnp.asarray([begun] * rows))
         return [
-            Answer(self._vocabulary.decode(tokens[mask > 0].tolist()), float(probability))
+            Answer(self._vocabulary.decode(tokens[mask > 0][1:].tolist()), float(probability))  # behind the beginning
             for tokens, mask, probability in zip(*map(np.asarray, written), strict=True)
         ]
 
