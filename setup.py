@@ -5,7 +5,11 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 # The configs a user edits lie at the top of the repository and are installed as vlfusion_jax.configs.
-CONFIGS = {"vlfusion_jax.configs": "configs", "vlfusion_jax.configs.shardings": "configs/shardings"}
+CONFIGS = {
+    "vlfusion_jax.configs": "configs",
+    "vlfusion_jax.configs.pretrain": "configs/pretrain",
+    "vlfusion_jax.configs.shardings": "configs/shardings",
+}
 
 # Upper bounds stop short of the next release line that may break what is used here.
 CORE = [

@@ -22,6 +22,7 @@ COMMANDS = {
     "predict": "answer a question about an image with a trained run",
     "convert": "read a checkpoint of Hugging Face's transformers, or write one",
     "data": "build or check the data of a run",
+    "plan": "say what a run needs on a machine that is not here: memory, time, network",
     "inspect": "show parameters, shardings and bytes of a run as a table",
 }
 

@@ -42,7 +42,9 @@ def shipped_folder() -> Path:
 
 def shipped_configs() -> list[str]:
     """Names such as `configs/quickstart.py` of all shipped run configs, sorted."""
-    return sorted(f"configs/{file.name}" for file in shipped_folder().glob("*.py"))
+    folder = shipped_folder()
+    files = [*folder.glob("*.py"), *(folder / "pretrain").glob("*.py")]
+    return sorted(f"configs/{file.relative_to(folder)}" for file in files)
 
 
 def split_arg(text: str) -> tuple[str, str]:

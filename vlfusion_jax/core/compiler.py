@@ -21,10 +21,11 @@ SUMS: dict[str, Options] = {
 }
 
 
-def compiler_options(by_platform: dict[str, Options]) -> Options:
-    """For the `compiler_options` of `jax.jit`, on the devices of this process.
+def compiler_options(by_platform: dict[str, Options], platform: str = "") -> Options:
+    """For the `compiler_options` of `jax.jit`.
 
     Args:
       by_platform: `UPDATES` for programs that update parameters, `SUMS` for sums over whole arrays.
+      platform: of the devices that the program is for; default those of this process.
     """
-    return by_platform.get(jax.default_backend(), {})
+    return by_platform.get(platform or jax.default_backend(), {})

@@ -1,21 +1,49 @@
-"""What is known of devices: dense bf16 peaks, by the `device_kind` that JAX reports.
+"""What is known of devices, by the `device_kind` that JAX reports.
 
-Dense bf16 peaks as the vendors publish them (cloud.google.com/tpu/docs/system-architecture-tpu-vm and the NVIDIA
-data sheets). A device that is not listed has no known peak, and nothing derived from one is then reported.
+TPUs: cloud.google.com/tpu/docs, the page of each version; GPUs: NVIDIA's data sheets. What is not known is None, and
+nothing derived from it is then reported.
 """
 
-# FLOP/s of one device.
-PEAK_BF16_FLOPS = {
-    "TPU v4": 275e12,
-    "TPU v5 lite": 197e12,
-    "TPU v5": 459e12,
-    "TPU v5p": 459e12,
-    "TPU v6 lite": 918e12,
-    "NVIDIA A100-SXM4-40GB": 312e12,
-    "NVIDIA A100-SXM4-80GB": 312e12,
-    "NVIDIA H100 80GB HBM3": 989e12,
-    "NVIDIA H200": 989e12,
-    "NVIDIA B200": 2250e12,
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Device:
+    """Published figures of one device.
+
+    Attributes:
+      peak_bf16_flops: dense, in FLOP/s.
+      memory_bytes: of its main memory.
+      memory_bandwidth: of it, in bytes/s.
+      ports: to its neighbours in the torus.
+      port_bandwidth: of one of them, one way, in bytes/s.
+      network_bandwidth: its share of the data-centre network, in bytes/s.
+      clock: cycles/s in which its compiler counts. Not published: what its matrix units of 128 x 128 (4 a core, 1 core
+        in v5e, 2 in v4 and v5p) need for the peak.
+    """
+
+    peak_bf16_flops: float
+    memory_bytes: float | None = None
+    memory_bandwidth: float | None = None
+    ports: int | None = None
+    port_bandwidth: float | None = None
+    network_bandwidth: float | None = None
+    clock: float | None = None
+
+
+_MATRIX_UNIT = 2 * 128 * 128  # FLOPs a cycle
+_V5P = Device(459e12, 95 * 2**30, 2765e9, 6, 1200e9 / 12, 50e9 / 8, 459e12 / (8 * _MATRIX_UNIT))
+DEVICES = {
+    "TPU v4": Device(275e12, 32 * 2**30, 1200e9, 6, 600e9 / 12, None, 275e12 / (8 * _MATRIX_UNIT)),
+    "TPU v5 lite": Device(197e12, 16 * 2**30, 819e9, 4, 400e9 / 8, 6.4e12 / 8 / 256, 197e12 / (4 * _MATRIX_UNIT)),
+    "TPU v5": _V5P,
+    "TPU v5p": _V5P,
+    "TPU v6 lite": Device(918e12, 32 * 2**30, 1600e9, 4, 800e9 / 8, 25.6e12 / 8 / 256),
+    "NVIDIA A100-SXM4-40GB": Device(312e12),
+    "NVIDIA A100-SXM4-80GB": Device(312e12),
+    "NVIDIA H100 80GB HBM3": Device(989e12),
+    "NVIDIA H200": Device(989e12),
+    "NVIDIA B200": Device(2250e12),
 }
 
 
@@ -25,4 +53,5 @@ def peak_flops(device_kind: str, compute_dtype: str = "bfloat16") -> float | Non
     f32 products on these devices have no single published peak (it depends on the precision asked for), so only
     bf16 has one here.
     """
-    return PEAK_BF16_FLOPS.get(device_kind) if compute_dtype == "bfloat16" else None
+    known = DEVICES.get(device_kind)
+    return known.peak_bf16_flops if known and compute_dtype == "bfloat16" else None

@@ -122,7 +122,7 @@ def build(config: Any, vocabulary: Vocabulary, devices: Sequence[jax.Device] | N
             train_step,
             donate_argnums=0,
             out_shardings=(placed, strategy.replicated),
-            compiler_options=compiler_options(UPDATES),
+            compiler_options=compiler_options(UPDATES, strategy.mesh.devices.flat[0].platform),
         ),
         eval_step=jax.jit(eval_step, out_shardings=strategy.replicated),
         predict_step=jax.jit(_activated(strategy, predict), out_shardings=strategy.replicated),

@@ -1,0 +1,79 @@
+"""Training steps compiled for TPUs that are not here, and what the plan says of them."""
+
+import json
+import math
+
+import jax
+import pytest
+
+from vlfusion_jax.cli.main import main
+from vlfusion_jax.core.errors import UserError
+from vlfusion_jax.core.tree import flatten
+from vlfusion_jax.data.pipeline import batch_shapes
+from vlfusion_jax.plan.candidate import Candidate, compile_step, prepare
+from vlfusion_jax.plan.estimate import estimate
+from vlfusion_jax.plan.topology import describe
+
+pytest.importorskip("libtpu", reason="needs the compiler for TPUs: pip install libtpu")
+CHANGES = {
+    "model.width": 256, "model.heads": 2, "model.mlp_width": 512, "precision.compute": "bfloat16",
+    "data.vocab_size": 512,
+}  # fmt: skip
+
+
+def share(shape: tuple[int, ...], dtype, sharding) -> int:
+    return math.prod(sharding.shard_shape(shape)) * jax.numpy.dtype(dtype).itemsize
+
+
+@pytest.mark.parametrize("strategy", ["dp", "fsdp", "fsdp_tp:2"])
+def test_a_training_step(small_config, strategy):
+    run = prepare(small_config(), Candidate(strategy, "v5e:2x2", batch_per_device=8, answers=7, changes=CHANGES))
+    assert run.config.train.batch_size == 32
+    compiled, seconds = compile_step(run)
+    found = estimate(run, compiled)
+    assert seconds > 0
+    # Counted here from the shapes alone.
+    state = sum(share(leaf.shape, leaf.dtype, leaf.sharding) for leaf in flatten(run.abstract_state).values())
+    batch = batch_shapes(run.config, run.vocabulary).values()
+    state += sum(share(each.shape, each.dtype, run.batch_sharding) for each in batch)
+    assert abs(found.argument_bytes / state - 1) < 0.15  # arrays are padded to tiles, which shows in small ones
+    assert 0 < found.compute_seconds < found.step_seconds < 1
+    assert 0 < found.mfu < 1
+    kinds = {(each.kind, each.axes) for each in found.traffic}
+    if strategy == "dp":
+        assert kinds == {("all-reduce", ("data",))}
+        [traffic] = found.traffic
+        parameters = sum(math.prod(leaf.shape) for leaf in flatten(run.abstract_state.params).values())
+        # Every gradient at least once: 2 · 3/4 of their bytes, in bf16 or f32.
+        assert traffic.sent_bytes >= 1.5 * 2 * parameters
+    else:
+        assert any(kind == "all-gather" and "fsdp" in axes for kind, axes in kinds)
+    assert ("tensor",) in {axes for _, axes in kinds} or strategy != "fsdp_tp:2"
+
+
+def test_the_command(tmp_path, capsys):
+    words = ["plan", "--config=configs/tiny.py", "--topology=v5e:2x2", "--batch_per_device=8", f"--out={tmp_path}"]
+    assert main([*words, "--strategies=fsdp,fsdp_tp:3"]) == 0
+    printed = capsys.readouterr().out
+    assert "fsdp_tp:3: sharding 'fsdp_tp:3': mesh" in printed
+    assert "all-gather over fsdp" in printed
+    stored = json.loads((tmp_path / "plan.json").read_text())
+    assert [row["candidate"]["strategy"] for row in stored] == ["fsdp", "fsdp_tp:3"]
+    assert [row["fits"] for row in stored] == [True, False]
+    assert stored[0]["estimate"]["mfu"] is None  # f32 has no published peak
+    assert (tmp_path / "plan.png").stat().st_size > 1000
+    assert main([*words, "--strategies=fsdp_tp:3"]) == 2
+    assert "no candidate compiled" in capsys.readouterr().err
+
+
+def test_machines():
+    assert [device.device_kind for device in describe("v5e:2x2")] == ["TPU v5 lite"] * 4
+    assert len(describe("v4:2x2x2")) == 8
+    assert {device.slice_index for device in describe("v5e:2x2", num_slices=2)} == {0, 1}
+    with pytest.raises(UserError, match=r"--topology=v5e:3x5: libtpu knows no such machine"):
+        describe("v5e:3x5")
+
+
+def test_a_strategy_that_does_not_divide_the_model(small_config):
+    with pytest.raises(UserError, match="does not divide by 4"):
+        prepare(small_config(), Candidate("fsdp_tp:4", "v5e:2x2", batch_per_device=8, changes=CHANGES))

@@ -1,0 +1,48 @@
+"""The table of a plan: what fits first, the fastest first."""
+
+import dataclasses
+
+from vlfusion_jax.plan.candidate import Candidate
+from vlfusion_jax.plan.estimate import Estimate, Traffic
+from vlfusion_jax.plan.table import Row, by_speed, draw, format_rows, format_traffic, to_dict
+
+GIB = 2**30
+TRAFFIC = (Traffic("all-gather", ("fsdp", "tensor"), 24, 3e6, 0.75, 2e-3),)
+ONE = Estimate(2 * GIB, 3 * GIB, 6 * GIB, 16 * GIB, 1e12, 0.02, TRAFFIC, 0.005, 0.025, 1280.0, 0.25)
+
+
+def row(strategy: str, **changes) -> Row:
+    return Row(Candidate(strategy, "v5e:4x4"), dataclasses.replace(ONE, **changes), "", 61.0)
+
+
+ROWS = [
+    Row(Candidate("broken", "v5e:4x4"), None, "its compiler ended with status 1", 2.0),
+    row("too_large", memory_bytes=17 * GIB, examples_per_second=9999.0),
+    row("slow", examples_per_second=900.0, mfu=None),
+    row("fast"),
+]
+
+
+def test_order():
+    assert [each.candidate.strategy for each in by_speed(ROWS)] == ["fast", "slow", "too_large", "broken"]
+
+
+def test_what_is_printed():
+    heading, _, fast, slow, too_large, broken = format_rows(by_speed(ROWS)).splitlines()
+    assert " ".join(fast.split()) == "fast 1,280 25.0 20.0 5.0 25.0 % 6.00 16 2.00 3.00 3 61"
+    assert "%" not in slow
+    assert "does not fit" in too_large
+    assert broken == "broken: its compiler ended with status 1"
+    assert len({len(line) for line in (heading, fast, slow, too_large)}) == 1
+    assert format_traffic([row("fast")]) == (
+        "fast: 24 all-gather over fsdp×tensor, 3.0 MB a device, 75 % beside work, 2.00 ms of its links"
+    )
+
+
+def test_what_is_kept_and_drawn():
+    stored = to_dict(ROWS)
+    assert [each["fits"] for each in stored] == [False, False, True, True]
+    assert stored[3]["estimate"]["traffic"][0]["axes"] == ("fsdp", "tensor")
+    memory, step = draw(ROWS).axes
+    assert [label.get_text() for label in memory.get_yticklabels()] == ["too_large", "slow", "fast"]
+    assert max(bar.get_width() for bar in step.patches) == 20.0

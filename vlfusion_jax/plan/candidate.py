@@ -1,0 +1,104 @@
+"""One way to run a config on a machine, compiled ahead of time: the run's own training step, without the machine."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from vlfusion_jax.core.errors import UserError
+from vlfusion_jax.data.pipeline import batch_shapes
+from vlfusion_jax.data.tokenizer import load_tokenizer
+from vlfusion_jax.parallel.placement import with_shardings
+from vlfusion_jax.plan.topology import describe
+from vlfusion_jax.train.setup import Run, build
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a vocabulary decides about programs, where the data of the run is not at hand.
+
+    Attributes:
+      size: number of tokens.
+      answers: names of the answers.
+      kinds: of questions.
+      answers_per_question: see `data.vocabulary.Vocabulary`.
+    """
+
+    size: int
+    answers: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    answers_per_question: int = 10
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What is to be compiled.
+
+    Attributes:
+      strategy: name[:arg] of a sharding.
+      topology: machine, see `topology.describe`.
+      num_slices: of it.
+      batch_per_device: images of a device in an update; 0 = as the config's batch divides.
+      answers: of the vocabulary.
+      changes: {key: value} of the config, besides.
+    """
+
+    strategy: str
+    topology: str
+    num_slices: int = 1
+    batch_per_device: int = 0
+    answers: int = 3129
+    changes: dict[str, Any] = field(default_factory=dict)
+
+
+def prepare(config: ConfigDict, candidate: Candidate) -> Run:
+    """The run of `config` on the candidate's machine; nothing is allocated.
+
+    Raises:
+      UserError: machine, strategy, model and batch do not fit each other.
+    """
+    config = config.copy_and_resolve_references()
+    config.update_from_flattened_dict({**candidate.changes, "sharding": candidate.strategy})
+    devices = describe(candidate.topology, candidate.num_slices)
+    if candidate.batch_per_device:
+        size = candidate.batch_per_device * len(devices)
+        config.train.batch_size = config.eval.batch_size = size
+    tokens = load_tokenizer(config.data.tokenizer).get_vocab_size() if config.data.tokenizer else config.data.vocab_size
+    return build(config, Sizes(tokens, tuple(map(str, range(candidate.answers)))), devices)
+
+
+def compile_step(run: Run) -> tuple[Any, float]:
+    """(the compiled training step, seconds it took).
+
+    Raises:
+      UserError: the program does not fit the memory of a device, with what it needs.
+    """
+    shapes = batch_shapes(run.config, run.vocabulary)
+    batch = with_shardings(shapes, dict.fromkeys(shapes, run.batch_sharding))
+    platform = run.strategy.mesh.devices.flat[0].platform
+    start = time.perf_counter()
+    lowered = run.train_step.trace(run.abstract_state, batch).lower(lowering_platforms=(platform,))
+    try:
+        with _uncached():
+            compiled = lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        first = next((line for line in str(error).splitlines() if "Used" in line or "hbm" in line), str(error))
+        raise UserError(f"does not fit: {first.strip():.300}") from error
+    return compiled, time.perf_counter() - start
+
+
+@contextlib.contextmanager
+def _uncached() -> Iterator[None]:
+    """What is compiled within it stays out of JAX's cache: a program for a machine that is not here is never read."""
+    usual = jax.config.jax_persistent_cache_min_compile_time_secs
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", float("inf"))
+    try:
+        yield
+    finally:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", usual)

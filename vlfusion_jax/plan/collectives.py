@@ -1,0 +1,142 @@
+"""What a compiled program sends between devices: kind, bytes, mesh axes, how often, and whether it waits."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from vlfusion_jax.plan.hlo import Instruction, Program, shape_bytes
+
+KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "ragged-all-to-all", "collective-permute",
+         "collective-broadcast")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Collective:
+    """One instruction by which devices exchange numbers.
+
+    Attributes:
+      kind: one of `KINDS`.
+      axes: mesh axes along which devices exchange, in the mesh's order.
+      devices: that exchange with each other.
+      operand_bytes: that each of them puts in.
+      times: how often it runs in one call of the program.
+      asynchronous: whether it begins and ends in different places of the program.
+    """
+
+    kind: str
+    axes: tuple[str, ...]
+    devices: int
+    operand_bytes: int
+    times: int
+    asynchronous: bool
+
+    @property
+    def sent_bytes(self) -> float:
+        """Bytes that each device sends in one call of the program, by the algorithm that sends least.
+
+        Of n devices with b bytes each: (n - 1) b where all are gathered, (n - 1) / n · b where they are scattered or
+        change places, both one after the other for a sum that all receive (Patarasuk and Yuan 2009, "Bandwidth optimal
+        all-reduce algorithms for clusters of workstations"), b where each goes to one other.
+        """
+        others = self.devices - 1
+        share = {
+            "all-gather": others,
+            "all-reduce": 2 * others / self.devices,
+            "reduce-scatter": others / self.devices,
+            "all-to-all": others / self.devices,
+            "ragged-all-to-all": others / self.devices,
+        }
+        return self.times * self.operand_bytes * share.get(self.kind, 1.0)
+
+
+def collectives(program: Program, mesh: Mapping[str, int]) -> list[Collective]:
+    """All of a program.
+
+    Args:
+      program: compiled for the devices of a mesh.
+      mesh: {axis: size}, in the mesh's order.
+    """
+    return [_collective(program, *found, mesh) for found in _found(program)]
+
+
+def _found(program: Program) -> Iterator[tuple[str, Instruction, int]]:
+    """(computation, instruction, times), each collective once, in whatever form it stands."""
+    seen = set()
+    for computation, instruction, times in program.executed():
+        opcode = instruction.opcode.removesuffix("-start")
+        if opcode not in KINDS:
+            continue
+        # Compiled for TPU, what runs beside products is repeated in each of them, under one channel.
+        channel = re.search(r"channel_id=(\d+)", instruction.attributes)
+        if channel and "async_collective_fusion_config" in instruction.attributes:
+            if channel.group(1) in seen:
+                continue
+            seen.add(channel.group(1))
+        yield computation, instruction, times
+
+
+def _collective(
+    program: Program, computation: str, instruction: Instruction, times: int, mesh: Mapping[str, int]
+) -> Collective:
+    here = program.computations[computation]
+    kind = instruction.opcode.removesuffix("-start")
+    # A sum of which each device takes its part, in one kernel of the TPU.
+    root = next(each for each in here.values() if each.root)
+    if kind == "all-reduce" and computation.startswith("all-reduce-scatter") and root.opcode == "dynamic-slice":
+        kind = "reduce-scatter"
+    groups = _groups(instruction, mesh)
+    return Collective(
+        kind=kind,
+        axes=_axes(groups, mesh),
+        devices=groups.shape[1],
+        operand_bytes=sum(shape_bytes(here[name].shape) for name in instruction.operands),
+        times=times,
+        asynchronous=_is_asynchronous(instruction),
+    )
+
+
+def _is_asynchronous(instruction: Instruction) -> bool:
+    marks = ("async_collective_name", "async_collective_fusion_config")
+    return instruction.opcode.endswith("-start") or any(mark in instruction.attributes for mark in marks)
+
+
+def _groups(instruction: Instruction, mesh: Mapping[str, int]) -> np.ndarray:
+    """[groups, devices of a group]: positions in the mesh, row by row; of a permutation, the pairs."""
+    count = int(np.prod(list(mesh.values())))
+    text = instruction.attributes
+    if pairs := re.search(r"source_target_pairs=\{((?:\{\d+,\d+\},?)*)\}", text):
+        return np.array([[int(i) for i in pair.split(",")] for pair in re.findall(r"\{(\d+,\d+)\}", pairs.group(1))])
+    if listed := re.search(r"replica_groups=\{((?:\{[\d,]*\},?)*)\}", text):
+        rows = [[int(i) for i in row.split(",")] for row in re.findall(r"\{([\d,]+)\}", listed.group(1))]
+        return np.array(rows) if rows else np.arange(count)[None]
+    if iota := re.search(r"replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", text):
+        shape, dims, turned = ([int(i) for i in part.split(",")] if part else [] for part in iota.groups())
+        order = np.arange(count).reshape(dims)
+        return (order.transpose(turned) if turned else order).reshape(shape)
+    if named := re.search(r"replica_groups=mesh\[([^\]]*)\](?:, device_ids=\(([^{]*)\))?\s*\{([^}]*)\}", text):
+        sizes = {axis: int(size) for axis, size in re.findall(r"'([^']+)'=(\d+)", named.group(1))}
+        chosen = re.findall(r"'([^']+)'", named.group(3))
+        order = _device_order(named.group(2), count).reshape(list(sizes.values()))
+        last = [list(sizes).index(axis) for axis in chosen]
+        first = [i for i in range(len(sizes)) if i not in last]
+        return order.transpose(first + last).reshape(-1, int(np.prod([sizes[axis] for axis in chosen])))
+    raise ValueError(f"{instruction.name}: no groups of devices are known from {text[:200]!r}")
+
+
+def _device_order(text: str | None, count: int) -> np.ndarray:
+    """Positions in the order of a mesh that the compiler made: their own, one after turning, or a list."""
+    if text is None:
+        return np.arange(count)
+    if turned := re.fullmatch(r"\[([\d,]+)\]T\(([\d,]+)\)", text):
+        dims, order = ([int(i) for i in part.split(",")] for part in turned.groups())
+        return np.arange(count).reshape(dims).transpose(order).ravel()
+    return np.array([int(i) for i in text.split(",")])
+
+
+def _axes(groups: np.ndarray, mesh: Mapping[str, int]) -> tuple[str, ...]:
+    """Axes along which the coordinates of a group's devices differ."""
+    coordinates = np.stack(np.unravel_index(groups, list(mesh.values())))
+    differs = (coordinates != coordinates[:, :, :1]).any((1, 2))
+    return tuple(axis for axis, along in zip(mesh, differs, strict=True) if along)

@@ -1,0 +1,148 @@
+"""From a compiled training step to what it takes: memory, time, what waits for the network."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+
+from vlfusion_jax.core.hardware import DEVICES, Device, peak_flops
+from vlfusion_jax.plan.collectives import Collective, collectives
+from vlfusion_jax.plan.hlo import Program, backend_config, parse
+from vlfusion_jax.train.setup import Run
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Collectives of one kind over the same axes, of one call of a program.
+
+    Attributes:
+      kind, axes: see `collectives.Collective`.
+      count: how many run.
+      sent_bytes: by each device.
+      asynchronous: share of the bytes that move while work goes on.
+      seconds: that the links need.
+    """
+
+    kind: str
+    axes: tuple[str, ...]
+    count: int
+    sent_bytes: float
+    asynchronous: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What one update takes, on each device.
+
+    Attributes:
+      argument_bytes: parameters, optimizer state and batch.
+      temporary_bytes: beside them, while the step runs.
+      memory_bytes: all of it, results that take no argument's place and the program included.
+      capacity_bytes: of the device's memory.
+      model_flops: of the model's arithmetic, without what is computed twice.
+      compute_seconds: by the compiler's own cycles.
+      traffic: what is sent.
+      exposed_seconds: of sending, that no work hides.
+      step_seconds: of one update.
+      examples_per_second: images, of all devices.
+      mfu: model FLOPs a second, as a share of the peak; None where the dtype of the computation has no known one.
+    """
+
+    argument_bytes: int
+    temporary_bytes: int
+    memory_bytes: int
+    capacity_bytes: float
+    model_flops: float
+    compute_seconds: float
+    traffic: tuple[Traffic, ...]
+    exposed_seconds: float
+    step_seconds: float
+    examples_per_second: float
+    mfu: float | None
+
+
+def estimate(run: Run, compiled: jax.stages.Compiled) -> Estimate:
+    """Reads a compiled training step.
+
+    A step is predicted to take its compute time, or that of the links which work beside it where that is longer, and
+    after it the time of what is sent while work waits.
+
+    Raises:
+      ValueError: the compiler gave no cycles, or nothing is known of the device.
+    """
+    mesh = run.strategy.mesh
+    device = DEVICES.get(mesh.devices.flat[0].device_kind, Device(0))
+    program = parse(compiled.as_text())
+    cycles = total_cycles(program)
+    if not (cycles and device.clock and device.port_bandwidth and device.memory_bytes):
+        raise ValueError(f"no estimate for {mesh.devices.flat[0].device_kind}: its compiler gave {cycles} cycles")
+    compute = cycles / device.clock
+    traffic = summarise(collectives(program, mesh.shape), mesh, device)
+    beside = sum(each.seconds * each.asynchronous for each in traffic)
+    alone = sum(each.seconds * (1 - each.asynchronous) for each in traffic)
+    step = max(compute, beside) + alone
+    memory = compiled.memory_analysis()
+    flops = run.flops_per_step / mesh.size
+    peak = peak_flops(mesh.devices.flat[0].device_kind, run.config.precision.compute)
+    return Estimate(
+        argument_bytes=memory.argument_size_in_bytes,
+        temporary_bytes=memory.temp_size_in_bytes,
+        memory_bytes=memory.argument_size_in_bytes
+        + memory.output_size_in_bytes
+        - memory.alias_size_in_bytes
+        + memory.temp_size_in_bytes
+        + memory.generated_code_size_in_bytes,
+        capacity_bytes=device.memory_bytes,
+        model_flops=flops,
+        compute_seconds=compute,
+        traffic=traffic,
+        exposed_seconds=step - compute,
+        step_seconds=step,
+        examples_per_second=run.config.train.batch_size / step,
+        mfu=flops / step / peak if peak else None,
+    )
+
+
+def total_cycles(program: Program) -> int:
+    """Cycles that the compiler expects of one call, as far as it says."""
+    return sum(
+        times * int(backend_config(each).get("window_config", {}).get("estimated_cycles", 0))
+        for _, each, times in program.executed()
+        if "estimated_cycles" in each.attributes
+    )
+
+
+def summarise(found: Sequence[Collective], mesh: jax.sharding.Mesh, device: Device) -> tuple[Traffic, ...]:
+    """One line for each kind and axes, most bytes first."""
+    count, sent, asynchronous = Counter(), Counter(), Counter()
+    for each in found:
+        key = (each.kind, each.axes)
+        count[key] += each.times
+        sent[key] += each.sent_bytes
+        asynchronous[key] += each.sent_bytes * each.asynchronous
+    return tuple(
+        Traffic(
+            kind, axes, count[kind, axes], sent_bytes, asynchronous[kind, axes] / max(1.0, sent_bytes),
+            sent_bytes / bandwidth(axes, mesh, device),
+        )
+        for (kind, axes), sent_bytes in sent.most_common()
+    )  # fmt: skip
+
+
+def bandwidth(axes: tuple[str, ...], mesh: jax.sharding.Mesh, device: Device) -> float:
+    """Bytes/s that a device can send to the others of its group.
+
+    Over the torus, both ports of every dim along which the group's devices lie; over several slices, its share of the
+    network between them.
+    """
+    index = tuple(slice(None) if axis in axes else 0 for axis in mesh.axis_names)
+    group = mesh.devices[index].flat
+    if len({getattr(each, "slice_index", 0) for each in group}) > 1:  # devices of one slice alone have none
+        if device.network_bandwidth is None:
+            raise ValueError("nothing is known of the network between slices")
+        return device.network_bandwidth
+    places = [each.coords for each in group]
+    dims = sum(len(set(along)) > 1 for along in zip(*places, strict=True))
+    return 2 * max(1, dims) * device.port_bandwidth

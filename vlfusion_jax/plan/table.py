@@ -1,0 +1,122 @@
+"""A plan to read: candidates side by side."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from vlfusion_jax.plan.candidate import Candidate
+from vlfusion_jax.plan.estimate import Estimate
+
+_GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of a candidate.
+
+    Attributes:
+      candidate: what was compiled.
+      estimate: None where it did not compile.
+      problem: why it did not.
+      compile_seconds: that it took.
+    """
+
+    candidate: Candidate
+    estimate: Estimate | None
+    problem: str
+    compile_seconds: float
+
+    @property
+    def fits(self) -> bool:
+        """Whether a device has room for it."""
+        return self.estimate is not None and self.estimate.memory_bytes <= self.estimate.capacity_bytes
+
+
+def by_speed(rows: Sequence[Row]) -> list[Row]:
+    """What fits first, the fastest first; then what does not fit, then what did not compile."""
+
+    def key(row: Row) -> tuple:
+        return row.estimate is None, not row.fits, -(row.estimate.examples_per_second if row.estimate else 0)
+
+    return sorted(rows, key=key)
+
+
+def format_rows(rows: Sequence[Row]) -> str:
+    """Table of the rows, and below it a line for each that did not compile, and what each sends."""
+    heading = (
+        "strategy", "examples/s", "step ms", "compute", "exposed", "MFU", "GiB", "of", "state", "temp", "sent MB",
+        "compile s",
+    )  # fmt: skip
+    cells = [heading]
+    for row in rows:
+        found = row.estimate
+        if found is None:
+            continue
+        cells.append(
+            (
+                row.candidate.strategy,
+                f"{found.examples_per_second:,.0f}" if row.fits else "does not fit",
+                f"{1e3 * found.step_seconds:.1f}",
+                f"{1e3 * found.compute_seconds:.1f}",
+                f"{1e3 * found.exposed_seconds:.1f}",
+                "" if found.mfu is None else f"{100 * found.mfu:.1f} %",
+                f"{found.memory_bytes / _GIB:.2f}",
+                f"{found.capacity_bytes / _GIB:.0f}",
+                f"{found.argument_bytes / _GIB:.2f}",
+                f"{found.temporary_bytes / _GIB:.2f}",
+                f"{sum(each.sent_bytes for each in found.traffic) / 1e6:,.0f}",
+                f"{row.compile_seconds:.0f}",
+            )
+        )
+    widths = [max(len(line[i]) for line in cells) for i in range(len(heading))]
+    first, *others = widths
+    lines = [
+        "  ".join([line[0].ljust(first), *(text.rjust(width) for text, width in zip(line[1:], others, strict=True))])
+        for line in cells
+    ]
+    lines += [f"{row.candidate.strategy}: {row.problem}" for row in rows if row.problem]
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+def format_traffic(rows: Sequence[Row]) -> str:
+    """What each candidate sends: kind, axes, how many, MB, share that moves beside work."""
+    lines = []
+    for row in rows:
+        for each in row.estimate.traffic if row.estimate else ():
+            lines.append(
+                f"{row.candidate.strategy}: {each.count} {each.kind} over {'×'.join(each.axes)}, "
+                f"{each.sent_bytes / 1e6:,.1f} MB a device, {100 * each.asynchronous:.0f} % beside work, "
+                f"{1e3 * each.seconds:.2f} ms of its links"
+            )
+    return "\n".join(lines)
+
+
+def to_dict(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """For `plan.json`."""
+    return [asdict(row) | {"fits": row.fits} for row in rows]
+
+
+def draw(rows: Sequence[Row]) -> Figure:
+    """Memory of a device against its capacity, and the time of a step, as bars."""
+    shown = [row for row in rows if row.estimate]
+    figure = Figure(figsize=(9, 1.2 + 0.5 * len(shown)), layout="constrained")
+    memory, step = figure.subplots(1, 2, sharey=True)
+    labels = [row.candidate.strategy for row in shown]
+    state = [row.estimate.argument_bytes / _GIB for row in shown]
+    memory.barh(labels, state, label="state and batch")
+    memory.barh(labels, [row.estimate.temporary_bytes / _GIB for row in shown], left=state, label="temporaries")
+    for capacity in {row.estimate.capacity_bytes / _GIB for row in shown}:
+        memory.axvline(capacity, color="black", linestyle="--", label="capacity")
+    memory.set_xlabel("GiB of a device")
+    compute = [1e3 * row.estimate.compute_seconds for row in shown]
+    step.barh(labels, compute, label="compute")
+    step.barh(
+        labels, [1e3 * row.estimate.exposed_seconds for row in shown], left=compute, label="waiting for the network"
+    )
+    step.set_xlabel("ms of a step")
+    memory.invert_yaxis()
+    for axes in (memory, step):
+        axes.legend(fontsize="small")
+    return figure

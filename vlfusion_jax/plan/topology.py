@@ -1,0 +1,78 @@
+"""Machines by name: `v5e:4x4`, `v5e-16`, `v5p-512`. TPUs are described by libtpu, without any being there."""
+
+import importlib.util
+import math
+import os
+import re
+
+import jax
+from jax.experimental import topologies
+
+from vlfusion_jax.config.keys import nearest
+from vlfusion_jax.core.errors import UserError
+
+# Dims of the torus, and what the numbers in names such as v5p-512 count: `chips`, or their `cores`, two a chip
+# (cloud.google.com/tpu/docs, pages of each version).
+_TPUS = {"v4": (3, "cores"), "v5e": (2, "chips"), "v5p": (3, "cores"), "v6e": (2, "chips")}
+_LARGEST_2D = 256  # chips of a pod
+
+
+def describe(text: str, num_slices: int = 1) -> list[jax.Device]:
+    """Devices of a machine, to compile for; of several slices one after the other.
+
+    Args:
+      text: `GENERATION:SHAPE`, such as v5e:4x4 or v5p:4x4x4, or the name of a slice, such as v5e-16 or v5p-128.
+      num_slices: of that shape, joined by the data-centre network.
+
+    Raises:
+      UserError: no such machine, or libtpu is missing.
+    """
+    name = topology_name(text)
+    # Nobody is asked who we are, and several processes may compile at once.
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
+    settings = {"num_slices": num_slices} if num_slices > 1 else {}
+    if name.startswith("v4:"):
+        settings["chip_config_name"] = "megacore"  # one device a chip, as programs see it
+    try:
+        return list(topologies.get_topology_desc(topology_name=name, platform="tpu", **settings).devices)
+    except Exception as error:
+        if importlib.util.find_spec("libtpu") is None:
+            raise UserError(
+                "planning for a TPU needs its compiler: pip install libtpu (no TPU has to be there)."
+            ) from error
+        raise UserError(
+            f"--topology={text}: libtpu knows no such machine: {str(error).splitlines()[0]:.300}"
+        ) from error
+
+
+def topology_name(text: str) -> str:
+    """`GENERATION:SHAPE` of a machine given so, or by the name of its slice.
+
+    Raises:
+      UserError: no such generation, or no such slice.
+    """
+    found = re.fullmatch(r"(v\d\w*?)(?::(\d+(?:x\d+)+)|-(\d+))", text)
+    known = ", ".join(f"{name}:{'x'.join('4' * dims)}" for name, (dims, _) in _TPUS.items())
+    if not found or found.group(1) not in _TPUS:
+        generation = text.partition(":")[0].partition("-")[0]
+        near = "" if generation in _TPUS else nearest(generation, _TPUS)
+        raise UserError(f"--topology={text!r}: no such machine.{near} Name one as {known}, or v5e-16.")
+    generation, shape, count = found.groups()
+    dims, unit = _TPUS[generation]
+    if shape:
+        if shape.count("x") + 1 != dims:
+            raise UserError(f"--topology={text}: {generation} is a torus of {dims} dims; name one as {known}.")
+        return f"{generation}:{shape}"
+    chips = int(count) // 2 if unit == "cores" else int(count)
+    odd = unit == "cores" and int(count) % 2
+    if odd or chips < 1 or chips & (chips - 1) or (dims == 2 and chips > _LARGEST_2D):
+        raise UserError(f"--topology={text}: no such slice; {generation}-N counts {unit}. Give its shape: {known}.")
+    return f"{generation}:{'x'.join(map(str, _shape(chips, dims)))}"
+
+
+def _shape(chips: int, dims: int) -> list[int]:
+    """Of a slice of a power of two of chips: as even as it goes, the last dims the longest."""
+    twos = round(math.log2(chips))
+    shape = [2 ** (twos // dims + (i >= dims - twos % dims)) for i in range(dims)]
+    return shape if chips > 4 else shape[::-1]  # the smallest 3-D slice is 2x2x1
