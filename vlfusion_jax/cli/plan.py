@@ -33,7 +33,6 @@ def define_flags(values: flags.FlagValues) -> None:
     """Add the flags of this subcommand."""
     define_config_flag(values)
     flags.DEFINE_string("topology", "", "machine: v5e:4x4, v5p:4x4x4, v5e-256, …", flag_values=values)
-    flags.DEFINE_integer("num_slices", 1, "machines of that shape", lower_bound=1, flag_values=values)
     flags.DEFINE_list("strategies", ["dp", "fsdp"], "shardings, name[:arg], to compare", flag_values=values)
     flags.DEFINE_list("remat", [], "settings of model.remat to compare; default the config's", flag_values=values)
     flags.DEFINE_integer(
@@ -52,7 +51,7 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
     topology_name(values.topology)
     candidates = [
         Candidate(
-            strategy, values.topology, values.num_slices, values.batch_per_device, values.answers,
+            strategy, values.topology, values.batch_per_device, values.answers,
             {_REMAT: remat} if remat else {},
         )
         for strategy in values.strategies

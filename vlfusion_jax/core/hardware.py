@@ -14,31 +14,25 @@ class Device:
     Attributes:
       peak_bf16_flops: dense, in FLOP/s.
       memory_bytes: of its main memory.
-      memory_bandwidth: of it, in bytes/s.
-      ports: to its neighbours in the torus.
-      port_bandwidth: of one of them, one way, in bytes/s.
-      network_bandwidth: its share of the data-centre network, in bytes/s.
+      port_bandwidth: of one of its ports to neighbours in the torus, one way, in bytes/s.
       clock: cycles/s in which its compiler counts. Not published: what its matrix units of 128 x 128 (4 a core, 1 core
         in v5e, 2 in v4 and v5p) need for the peak.
     """
 
     peak_bf16_flops: float
     memory_bytes: float | None = None
-    memory_bandwidth: float | None = None
-    ports: int | None = None
     port_bandwidth: float | None = None
-    network_bandwidth: float | None = None
     clock: float | None = None
 
 
 _MATRIX_UNIT = 2 * 128 * 128  # FLOPs a cycle
-_V5P = Device(459e12, 95 * 2**30, 2765e9, 6, 1200e9 / 12, 50e9 / 8, 459e12 / (8 * _MATRIX_UNIT))
+_V5P = Device(459e12, 95 * 2**30, 1200e9 / 12, 459e12 / (8 * _MATRIX_UNIT))
 DEVICES = {
-    "TPU v4": Device(275e12, 32 * 2**30, 1200e9, 6, 600e9 / 12, None, 275e12 / (8 * _MATRIX_UNIT)),
-    "TPU v5 lite": Device(197e12, 16 * 2**30, 819e9, 4, 400e9 / 8, 6.4e12 / 8 / 256, 197e12 / (4 * _MATRIX_UNIT)),
+    "TPU v4": Device(275e12, 32 * 2**30, 600e9 / 12, 275e12 / (8 * _MATRIX_UNIT)),
+    "TPU v5 lite": Device(197e12, 16 * 2**30, 400e9 / 8, 197e12 / (4 * _MATRIX_UNIT)),
     "TPU v5": _V5P,
     "TPU v5p": _V5P,
-    "TPU v6 lite": Device(918e12, 32 * 2**30, 1600e9, 4, 800e9 / 8, 25.6e12 / 8 / 256),
+    "TPU v6 lite": Device(918e12, 32 * 2**30, 800e9 / 8),
     "NVIDIA A100-SXM4-40GB": Device(312e12),
     "NVIDIA A100-SXM4-80GB": Device(312e12),
     "NVIDIA H100 80GB HBM3": Device(989e12),

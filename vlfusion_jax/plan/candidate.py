@@ -41,7 +41,6 @@ class Candidate:
     Attributes:
       strategy: name[:arg] of a sharding.
       topology: machine, see `topology.describe`.
-      num_slices: of it.
       batch_per_device: images of a device in an update; 0 = as the config's batch divides.
       answers: of the vocabulary.
       changes: {key: value} of the config, besides.
@@ -49,7 +48,6 @@ class Candidate:
 
     strategy: str
     topology: str
-    num_slices: int = 1
     batch_per_device: int = 0
     answers: int = 3129
     changes: dict[str, Any] = field(default_factory=dict)
@@ -63,7 +61,7 @@ def prepare(config: ConfigDict, candidate: Candidate) -> Run:
     """
     config = config.copy_and_resolve_references()
     config.update_from_flattened_dict({**candidate.changes, "sharding": candidate.strategy})
-    devices = describe(candidate.topology, candidate.num_slices)
+    devices = describe(candidate.topology)
     if candidate.batch_per_device:
         size = candidate.batch_per_device * len(devices)
         config.train.batch_size = config.eval.batch_size = size

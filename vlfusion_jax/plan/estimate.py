@@ -132,17 +132,8 @@ def summarise(found: Sequence[Collective], mesh: jax.sharding.Mesh, device: Devi
 
 
 def bandwidth(axes: tuple[str, ...], mesh: jax.sharding.Mesh, device: Device) -> float:
-    """Bytes/s that a device can send to the others of its group.
-
-    Over the torus, both ports of every dim along which the group's devices lie; over several slices, its share of the
-    network between them.
-    """
+    """Bytes/s that a device can send to the others of its group: by both ports of every dim along which they lie."""
     index = tuple(slice(None) if axis in axes else 0 for axis in mesh.axis_names)
-    group = mesh.devices[index].flat
-    if len({getattr(each, "slice_index", 0) for each in group}) > 1:  # devices of one slice alone have none
-        if device.network_bandwidth is None:
-            raise ValueError("nothing is known of the network between slices")
-        return device.network_bandwidth
-    places = [each.coords for each in group]
+    places = [each.coords for each in mesh.devices[index].flat]
     dims = sum(len(set(along)) > 1 for along in zip(*places, strict=True))
     return 2 * max(1, dims) * device.port_bandwidth

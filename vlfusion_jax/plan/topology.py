@@ -17,12 +17,11 @@ _TPUS = {"v4": (3, "cores"), "v5e": (2, "chips"), "v5p": (3, "cores"), "v6e": (2
 _LARGEST_2D = 256  # chips of a pod
 
 
-def describe(text: str, num_slices: int = 1) -> list[jax.Device]:
-    """Devices of a machine, to compile for; of several slices one after the other.
+def describe(text: str) -> list[jax.Device]:
+    """Devices of a machine, to compile for.
 
     Args:
       text: `GENERATION:SHAPE`, such as v5e:4x4 or v5p:4x4x4, or the name of a slice, such as v5e-16 or v5p-128.
-      num_slices: of that shape, joined by the data-centre network.
 
     Raises:
       UserError: no such machine, or libtpu is missing.
@@ -31,9 +30,8 @@ def describe(text: str, num_slices: int = 1) -> list[jax.Device]:
     # Nobody is asked who we are, and several processes may compile at once.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
-    settings = {"num_slices": num_slices} if num_slices > 1 else {}
-    if name.startswith("v4:"):
-        settings["chip_config_name"] = "megacore"  # one device a chip, as programs see it
+    # Of v4, one device a chip, as programs see it.
+    settings = {"chip_config_name": "megacore"} if name.startswith("v4:") else {}
     try:
         return list(topologies.get_topology_desc(topology_name=name, platform="tpu", **settings).devices)
     except Exception as error:
