@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from vlfusion_jax.plan.collectives import Collective, collectives
+from vlfusion_jax.plan.collectives import Collective, collectives, device_groups
 from vlfusion_jax.plan.hlo import parse, shape_bytes
 
 MESH = {"data": 4, "tensor": 2}
@@ -147,7 +147,15 @@ def test_pairs_of_start_and_end_and_a_loop_that_only_its_counter_measures():
     ]
 
 
+def test_a_loop_that_never_runs():
+    program = parse(ASYNCHRONOUS.replace("%end = s32[] constant(24)", "%end = s32[] constant(1)"))
+    assert [each.times for each in collectives(program, MESH)] == [0, 1]
+
+
 def test_a_loop_of_unknown_length_is_named():
+    assert parse(ASYNCHRONOUS.replace("%two = s32[] constant(2)", "%two = s32[] constant(0)")).unknown_loops() == [
+        "loop"
+    ]
     assert parse(ASYNCHRONOUS.replace("direction=LT", "direction=NE")).unknown_loops() == ["loop"]
 
 
@@ -165,13 +173,30 @@ def test_every_way_to_write_groups(groups):
     text = ASYNCHRONOUS.replace("replica_groups=[4,2]<=[8]", f"replica_groups={groups}")
     found = collectives(parse(text), MESH)[0]
     assert (found.axes, found.devices) == (("data",), 4)
+    start = parse(text).computations["body"]["start"]
+    assert {frozenset(row.tolist()) for row in device_groups(start, MESH)} == {
+        frozenset({0, 2, 4, 6}),
+        frozenset({1, 3, 5, 7}),
+    }
+
+
+@pytest.mark.parametrize("groups", ["{{0,2,4,6},{1,3,5}}", "mesh['a'=8] {'a':(1)4}", "everybody"])
+def test_groups_that_are_not_understood(groups):
+    with pytest.raises(ValueError, match="start: which devices exchange is not known"):
+        collectives(parse(ASYNCHRONOUS.replace("replica_groups=[4,2]<=[8]", f"replica_groups={groups}")), MESH)
+
+
+def test_what_stays_on_a_device_is_no_traffic():
+    alone = ASYNCHRONOUS.replace("replica_groups=[4,2]<=[8]", "replica_groups=[8,1]<=[8]")
+    assert [each.kind for each in collectives(parse(alone), MESH)] == ["reduce-scatter"]
 
 
 def test_bytes_of_shapes():
     assert shape_bytes("f32[3,5]{1,0:T(8,128)}") == 60
     assert shape_bytes("(bf16[4]{0}, s32[], pred[7], token[])") == 8 + 4 + 7
     assert shape_bytes("s4[10]") == 5
-    assert shape_bytes("f8e4m3fn[9]") == 9
+    assert shape_bytes("f8e4m3b11fnuz[9]") == 9
+    assert shape_bytes("c64[<=3,2]") == 48
 
 
 def test_what_is_no_program_is_refused():

@@ -11,7 +11,7 @@ from vlfusion_jax.plan.topology import topology_name
     ("name", "expected"),
     [
         ("v5e:4x4", "v5e:4x4"), ("v5e-1", "v5e:1x1"), ("v5e-8", "v5e:2x4"), ("v5e-16", "v5e:4x4"),
-        ("v5e-128", "v5e:8x16"), ("v5e-256", "v5e:16x16"), ("v6e-64", "v6e:8x8"), ("v5p-8", "v5p:2x2x1"),
+        ("v5e-128", "v5e:8x16"), ("v5e-256", "v5e:16x16"), ("v5p-8", "v5p:2x2x1"),
         ("v5p-16", "v5p:2x2x2"), ("v5p-64", "v5p:2x4x4"), ("v5p-512", "v5p:4x8x8"), ("v4-32", "v4:2x2x4"),
         ("v5p:8x8x8", "v5p:8x8x8"),
     ],
@@ -27,6 +27,8 @@ def test_names(name, expected):
         ("v5e", "Name one as .*v5e:4x4"),
         ("v5e-512", "v5e-N counts chips"),
         ("v5e-12", "no such slice"),
+        ("v5e-2", "no such slice"),
+        ("v6e-16", "no such machine"),
         ("v5p-3", "v5p-N counts cores"),
         ("v5e:4x4x4", "torus of 2 dims"),
     ],

@@ -38,13 +38,14 @@ def parse_with_config(values: flags.FlagValues, arguments: list[str]) -> ConfigD
     Raises:
       UserError: as `parse`, and for whatever is wrong with the config or left on the command line.
     """
+    return parse_over_config(values, arguments, lambda: named_config(values.config))
 
-    def named_config() -> ConfigDict:
-        if not values.config:
-            raise UserError(f"--config is missing. Shipped configs: {', '.join(shipped_configs())}.")
-        return load_config(values.config)
 
-    return parse_over_config(values, arguments, named_config)
+def named_config(name: str) -> ConfigDict:
+    """What --config names; UserError where it names none."""
+    if not name:
+        raise UserError(f"--config is missing. Shipped configs: {', '.join(shipped_configs())}.")
+    return load_config(name)
 
 
 def parse_over_config(values: flags.FlagValues, arguments: list[str], load: Callable[[], ConfigDict]) -> ConfigDict:

@@ -18,15 +18,13 @@ from absl import flags
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from vlfusion_jax.cli.arguments import define_config_flag, parse_with_config
+from vlfusion_jax.cli.arguments import define_config_flag, named_config, parse_over_config
 from vlfusion_jax.config.dump import dump_plain
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.plan.candidate import Candidate
 from vlfusion_jax.plan.estimate import Estimate, Traffic
 from vlfusion_jax.plan.table import Row, by_speed, draw, format_rows, format_traffic, to_dict
 from vlfusion_jax.plan.topology import topology_name
-
-_REMAT = "model.remat"
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -36,7 +34,11 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_list("strategies", ["dp", "fsdp"], "shardings, name[:arg], to compare", flag_values=values)
     flags.DEFINE_list("remat", [], "settings of model.remat to compare; default the config's", flag_values=values)
     flags.DEFINE_integer(
-        "batch_per_device", 0, "images of a device in an update; 0 = the config's batch, divided", flag_values=values
+        "batch_per_device",
+        0,
+        "images of a device in an update; 0 = the config's batch, divided",
+        lower_bound=0,
+        flag_values=values,
     )
     flags.DEFINE_integer("answers", 3129, "size of the answer set", lower_bound=1, flag_values=values)
     flags.DEFINE_integer("minutes", 30, "most time to compile one candidate", lower_bound=1, flag_values=values)
@@ -45,14 +47,14 @@ def define_flags(values: flags.FlagValues) -> None:
 
 def run(values: flags.FlagValues, arguments: list[str]) -> None:
     """Compile every candidate and print the table."""
-    config = parse_with_config(values, arguments)
+    config = parse_over_config(values, arguments, lambda: _without_data(values.config))
     if not values.topology:
         raise UserError("--topology is missing: the machine to plan for, such as v5e:4x4.")
     topology_name(values.topology)
     candidates = [
         Candidate(
             strategy, values.topology, values.batch_per_device, values.answers,
-            {_REMAT: remat} if remat else {},
+            {"model.remat": remat} if remat else {},
         )
         for strategy in values.strategies
         for remat in values.remat or [""]
@@ -68,11 +70,19 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
     (out / "plan.json").write_text(json.dumps(to_dict(rows), indent=2), encoding="utf-8")
     print(format_rows(rows))
     print(format_traffic(rows))
+    (out / "plan.png").unlink(missing_ok=True)  # of an earlier plan
     if any(row.estimate for row in rows):
         draw(rows).savefig(out / "plan.png", dpi=120)
     print(f"written to {out}")
     if not any(row.estimate for row in rows):
         raise UserError("no candidate compiled.")
+
+
+def _without_data(name: str) -> ConfigDict:
+    """The config of that name; the data of the run, which a plan does not read, need not be there."""
+    config = named_config(name)
+    config.data.path = config.data.path or "not read"
+    return config
 
 
 def compile_apart(config: ConfigDict, candidate: Candidate, seconds: float) -> Row:

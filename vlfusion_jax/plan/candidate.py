@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.data.pipeline import batch_shapes
 from vlfusion_jax.data.tokenizer import load_tokenizer
+from vlfusion_jax.data.vocabulary import MAX_ANSWERS_PER_QUESTION
 from vlfusion_jax.parallel.placement import with_shardings
 from vlfusion_jax.plan.topology import describe
 from vlfusion_jax.train.setup import Run, build
@@ -21,17 +22,19 @@ from vlfusion_jax.train.setup import Run, build
 class Sizes:
     """What a vocabulary decides about programs, where the data of the run is not at hand.
 
+    Assumed are questions of one kind, each with as many answers as fit: what data decides beyond that is a few numbers
+    of a batch.
+
     Attributes:
       size: number of tokens.
       answers: names of the answers.
-      kinds: of questions.
-      answers_per_question: see `data.vocabulary.Vocabulary`.
+      kinds, answers_per_question: see `data.vocabulary.Vocabulary`.
     """
 
     size: int
     answers: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
-    answers_per_question: int = 10
+    answers_per_question: int = MAX_ANSWERS_PER_QUESTION
 
 
 @dataclass(frozen=True)
@@ -52,13 +55,20 @@ class Candidate:
     answers: int = 3129
     changes: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def label(self) -> str:
+        """What sets it apart from the others of a plan."""
+        return " ".join([self.strategy, *(f"{key}={value}" for key, value in self.changes.items())])
+
 
 def prepare(config: ConfigDict, candidate: Candidate) -> Run:
     """The run of `config` on the candidate's machine; nothing is allocated.
 
     Raises:
-      UserError: machine, strategy, model and batch do not fit each other.
+      UserError: machine, strategy, model and batch do not fit each other, or the config starts from a checkpoint.
     """
+    if config.init_from:
+        raise UserError("a plan reads no checkpoint: leave init_from out, and set model and data.vocab_size as it has.")
     config = config.copy_and_resolve_references()
     config.update_from_flattened_dict({**candidate.changes, "sharding": candidate.strategy})
     devices = describe(candidate.topology)
@@ -93,7 +103,7 @@ def compile_step(run: Run) -> tuple[Any, float]:
 
 @contextlib.contextmanager
 def _uncached() -> Iterator[None]:
-    """What is compiled within it stays out of JAX's cache: a program for a machine that is not here is never read."""
+    """What is compiled within it is not written to JAX's cache, which could not read it back without the machine."""
     usual = jax.config.jax_persistent_cache_min_compile_time_secs
     jax.config.update("jax_persistent_cache_min_compile_time_secs", float("inf"))
     try:

@@ -1,12 +1,12 @@
 """What a compiled program sends between devices: kind, bytes, mesh axes, how often, and whether it waits."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from vlfusion_jax.plan.hlo import Instruction, Program, shape_bytes
+from vlfusion_jax.plan.hlo import Instruction, Program, root_of, shape_bytes
 
 KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "ragged-all-to-all", "collective-permute",
          "collective-broadcast")  # fmt: skip
@@ -57,36 +57,38 @@ def collectives(program: Program, mesh: Mapping[str, int]) -> list[Collective]:
     Args:
       program: compiled for the devices of a mesh.
       mesh: {axis: size}, in the mesh's order.
+
+    Raises:
+      ValueError: which devices exchange is written in a way that is not known.
     """
-    return [_collective(program, *found, mesh) for found in _found(program)]
+    found = [_collective(program, *each, mesh) for each in _found(program)]
+    return [each for each in found if each.devices > 1]
 
 
-def _found(program: Program) -> Iterator[tuple[str, Instruction, int]]:
-    """(computation, instruction, times), each collective once, in whatever form it stands."""
+def _found(program: Program) -> Iterator[tuple[str, Instruction, str, int]]:
+    """(computation, instruction, kind, times), each collective once, in whatever form it stands."""
     seen = set()
     for computation, instruction, times in program.executed():
-        opcode = instruction.opcode.removesuffix("-start")
-        if opcode not in KINDS:
+        kind = instruction.opcode.removesuffix("-start")
+        if kind not in KINDS:
             continue
         # Compiled for TPU, what runs beside products is repeated in each of them, under one channel.
         channel = re.search(r"channel_id=(\d+)", instruction.attributes)
         if channel and "async_collective_fusion_config" in instruction.attributes:
-            if channel.group(1) in seen:
+            if (channel.group(1), times) in seen:
                 continue
-            seen.add(channel.group(1))
-        yield computation, instruction, times
+            seen.add((channel.group(1), times))
+        yield computation, instruction, kind, times
 
 
 def _collective(
-    program: Program, computation: str, instruction: Instruction, times: int, mesh: Mapping[str, int]
+    program: Program, computation: str, instruction: Instruction, kind: str, times: int, mesh: Mapping[str, int]
 ) -> Collective:
     here = program.computations[computation]
-    kind = instruction.opcode.removesuffix("-start")
     # A sum of which each device takes its part, in one kernel of the TPU.
-    root = next(each for each in here.values() if each.root)
-    if kind == "all-reduce" and computation.startswith("all-reduce-scatter") and root.opcode == "dynamic-slice":
+    if computation.startswith("all-reduce-scatter") and root_of(here).opcode == "dynamic-slice":
         kind = "reduce-scatter"
-    groups = _groups(instruction, mesh)
+    groups = device_groups(instruction, mesh)
     return Collective(
         kind=kind,
         axes=_axes(groups, mesh),
@@ -102,27 +104,36 @@ def _is_asynchronous(instruction: Instruction) -> bool:
     return instruction.opcode.endswith("-start") or any(mark in instruction.attributes for mark in marks)
 
 
-def _groups(instruction: Instruction, mesh: Mapping[str, int]) -> np.ndarray:
-    """[groups, devices of a group]: positions in the mesh, row by row; of a permutation, the pairs."""
-    count = int(np.prod(list(mesh.values())))
-    text = instruction.attributes
+def device_groups(instruction: Instruction, mesh: Mapping[str, int]) -> np.ndarray:
+    """[groups, devices of a group]: positions in the mesh, row by row; of a permutation, the pairs.
+
+    Raises:
+      ValueError: they are written in a way that is not known, or groups differ in size.
+    """
+    text, count = instruction.attributes, int(np.prod(list(mesh.values())))
+    rows: Sequence | np.ndarray = ()
     if pairs := re.search(r"source_target_pairs=\{((?:\{\d+,\d+\},?)*)\}", text):
-        return np.array([[int(i) for i in pair.split(",")] for pair in re.findall(r"\{(\d+,\d+)\}", pairs.group(1))])
-    if listed := re.search(r"replica_groups=\{((?:\{[\d,]*\},?)*)\}", text):
-        rows = [[int(i) for i in row.split(",")] for row in re.findall(r"\{([\d,]+)\}", listed.group(1))]
-        return np.array(rows) if rows else np.arange(count)[None]
-    if iota := re.search(r"replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", text):
+        rows = _listed(pairs.group(1))
+    elif listed := re.search(r"replica_groups=\{((?:\{[\d,]*\},?)*)\}", text):
+        rows = _listed(listed.group(1)) or [range(count)]
+    elif iota := re.search(r"replica_groups=\[(\d+,\d+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", text):
         shape, dims, turned = ([int(i) for i in part.split(",")] if part else [] for part in iota.groups())
         order = np.arange(count).reshape(dims)
-        return (order.transpose(turned) if turned else order).reshape(shape)
-    if named := re.search(r"replica_groups=mesh\[([^\]]*)\](?:, device_ids=\(([^{]*)\))?\s*\{([^}]*)\}", text):
+        rows = (order.transpose(turned) if turned else order).reshape(shape)
+    elif named := re.search(r"replica_groups=mesh\[([^\]:]*)\](?:, device_ids=\(([^{]*)\))?\s*\{([^}:]*)\}", text):
         sizes = {axis: int(size) for axis, size in re.findall(r"'([^']+)'=(\d+)", named.group(1))}
         chosen = re.findall(r"'([^']+)'", named.group(3))
         order = _device_order(named.group(2), count).reshape(list(sizes.values()))
         last = [list(sizes).index(axis) for axis in chosen]
         first = [i for i in range(len(sizes)) if i not in last]
-        return order.transpose(first + last).reshape(-1, int(np.prod([sizes[axis] for axis in chosen])))
-    raise ValueError(f"{instruction.name}: no groups of devices are known from {text[:200]!r}")
+        rows = order.transpose(first + last).reshape(-1, int(np.prod([sizes[axis] for axis in chosen])))
+    if not len(rows) or len({len(row) for row in rows}) > 1:
+        raise ValueError(f"{instruction.name}: which devices exchange is not known from {text[:200]!r}")
+    return np.array(rows)
+
+
+def _listed(text: str) -> list[list[int]]:
+    return [[int(i) for i in row.split(",")] for row in re.findall(r"\{([\d,]+)\}", text)]
 
 
 def _device_order(text: str | None, count: int) -> np.ndarray:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
+import numpy as np
 
 from vlfusion_jax.core.hardware import DEVICES, Device, peak_flops
 from vlfusion_jax.plan.collectives import Collective, collectives
@@ -75,8 +76,10 @@ def estimate(run: Run, compiled: jax.stages.Compiled) -> Estimate:
     mesh = run.strategy.mesh
     device = DEVICES.get(mesh.devices.flat[0].device_kind, Device(0))
     program = parse(compiled.as_text())
+    if loops := program.unknown_loops():
+        raise ValueError(f"no estimate: how often these loops run is not known: {', '.join(loops)}")
     cycles = total_cycles(program)
-    if not (cycles and device.clock and device.port_bandwidth and device.memory_bytes):
+    if not (cycles and device.clock and device.port_bandwidth and device.ring and device.memory_bytes):
         raise ValueError(f"no estimate for {mesh.devices.flat[0].device_kind}: its compiler gave {cycles} cycles")
     compute = cycles / device.clock
     traffic = summarise(collectives(program, mesh.shape), mesh, device)
@@ -125,15 +128,20 @@ def summarise(found: Sequence[Collective], mesh: jax.sharding.Mesh, device: Devi
     return tuple(
         Traffic(
             kind, axes, count[kind, axes], sent_bytes, asynchronous[kind, axes] / max(1.0, sent_bytes),
-            sent_bytes / bandwidth(axes, mesh, device),
+            sent_bytes / bandwidth(kind, axes, mesh, device),
         )
         for (kind, axes), sent_bytes in sent.most_common()
     )  # fmt: skip
 
 
-def bandwidth(axes: tuple[str, ...], mesh: jax.sharding.Mesh, device: Device) -> float:
-    """Bytes/s that a device can send to the others of its group: by both ports of every dim along which they lie."""
+def bandwidth(kind: str, axes: tuple[str, ...], mesh: jax.sharding.Mesh, device: Device) -> float:
+    """Bytes/s that a device can send to the others of its group, nobody else sending.
+
+    Along every dim of the torus in which the group's devices lie: by two ports where the dim closes to a ring, as if by
+    one where it is a line, whose links all of one half passes through. What goes to one neighbour takes one port.
+    """
     index = tuple(slice(None) if axis in axes else 0 for axis in mesh.axis_names)
-    places = [each.coords for each in mesh.devices[index].flat]
-    dims = sum(len(set(along)) > 1 for along in zip(*places, strict=True))
-    return 2 * max(1, dims) * device.port_bandwidth
+    places = [each.coords for each in np.ravel(mesh.devices[index])]
+    sizes = [len(set(along)) for along in zip(*places, strict=True)]
+    ports = sum(2 if size % device.ring == 0 else 1 for size in sizes if size > 1)
+    return (1 if kind == "collective-permute" else max(1, ports)) * device.port_bandwidth

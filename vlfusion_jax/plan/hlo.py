@@ -6,17 +6,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import jax.numpy as jnp
-
 _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\) -> .* \{$")
 _INSTRUCTION = re.compile(r"^\s+(?P<root>ROOT )?%?(?P<name>[\w.\-]+) = (?P<rest>.*)$")
-_ARRAY = re.compile(r"([a-z]\w*)\[([\d,]*)\]")
+_ARRAY = re.compile(r"([a-z]\w*)\[([\d,<=]*)\]")
 _CALLED = re.compile(r"\b(?:calls|to_apply|condition|body|true_computation|false_computation)=%?([\w.\-]+)")
 _BRANCHES = re.compile(r"\bbranch_computations=\{([^}]*)\}")
 _PAIRS = {"(": ")", "{": "}", "[": "]"}
-# Names of XLA that are not NumPy's; what is no number takes no room.
-_DTYPES = {"pred": "bool", "bf16": "bfloat16", "f8e4m3fn": "float8_e4m3fn", "f8e5m2": "float8_e5m2"}
-_KINDS = {"s": "int", "u": "uint", "f": "float", "c": "complex"}
 
 
 @dataclass(frozen=True)
@@ -65,15 +60,18 @@ class Program:
     computations: dict[str, dict[str, Instruction]]
 
     def executed(self) -> Iterator[tuple[str, Instruction, int]]:
-        """(computation, instruction, how often it runs); the body of a loop of unknown length counts once."""
+        """(computation, instruction, how often it runs).
+
+        The body of a loop of unknown length counts once, and so does every branch of which only one is taken.
+        """
         yield from self._executed(self.entry, 1)
 
     def _executed(self, computation: str, times: int) -> Iterator[tuple[str, Instruction, int]]:
         for instruction in self.computations[computation].values():
             yield computation, instruction, times
-            trips = self.trips(computation, instruction) or 1 if instruction.opcode == "while" else 1
+            trips = self.trips(computation, instruction) if instruction.opcode == "while" else 1
             for called in instruction.called:
-                yield from self._executed(called, times * trips)
+                yield from self._executed(called, times * (1 if trips is None else trips))
 
     def unknown_loops(self) -> list[str]:
         """Names of the loops whose length is not known."""
@@ -88,7 +86,7 @@ class Program:
     def _counted(self, computation: str, loop: Instruction) -> int | None:
         """Of a loop over `start, start + step, … < end`, of which all three are constants."""
         condition = self.computations[_attribute(loop, "condition")]
-        root = _root(condition)
+        root = root_of(condition)
         if root.opcode != "compare" or "direction=LT" not in root.attributes:
             return None
         counter, end = (_without_copies(condition, name) for name in root.operands)
@@ -97,18 +95,19 @@ class Program:
             return None
         here, body = self.computations[computation], self.computations[_attribute(loop, "body")]
         start = _element(here, here[loop.operands[0]], int(index))
-        step = _element(body, _root(body), int(index))
+        step = _element(body, root_of(body), int(index))
         if start is None or start.opcode != "constant" or step is None or step.opcode != "add":
             return None
         added = [_without_copies(body, name) for name in step.operands]
         steps = [each for each in added if each.opcode == "constant"]
         old = [each for each in added if each.opcode == "get-tuple-element" and _attribute(each, "index") == index]
-        if len(steps) != 1 or len(old) != 1:
+        if len(steps) != 1 or len(old) != 1 or int(steps[0].arguments) < 1:
             return None
         return max(0, -((int(start.arguments) - int(end.arguments)) // int(steps[0].arguments)))
 
 
-def _root(computation: dict[str, Instruction]) -> Instruction:
+def root_of(computation: dict[str, Instruction]) -> Instruction:
+    """The instruction whose result a computation returns."""
     return next(each for each in computation.values() if each.root)
 
 
@@ -177,18 +176,17 @@ def shape_bytes(shape: str) -> int:
     """Bytes of all numbers in a shape; layouts and their padding do not count."""
     without_layouts = re.sub(r"\{[^{}]*\}", "", shape)
     return sum(
-        math.prod(int(size) for size in sizes.split(",") if size) * _bits(dtype) // 8
+        math.prod(int(size.removeprefix("<=")) for size in sizes.split(",") if size) * _bits(dtype) // 8
         for dtype, sizes in _ARRAY.findall(without_layouts)
     )
 
 
 def _bits(dtype: str) -> int:
-    if dtype in ("token", "opaque"):
-        return 0
-    if dtype in ("s4", "u4"):
-        return 4
-    kind = _KINDS.get(dtype[0], "") + dtype[1:] if dtype[1:].isdigit() else dtype
-    return 8 * jnp.dtype(_DTYPES.get(dtype, kind)).itemsize
+    """Of a number, which its name says: bf16, s4, f8e4m3fn."""
+    if dtype == "pred":
+        return 8
+    width = re.match(r"[a-z]+(\d+)", dtype)
+    return int(width.group(1)) if width else 0  # tokens are no numbers
 
 
 def backend_config(instruction: Instruction) -> dict:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vlfusion_jax.plan.candidate import Candidate
@@ -46,7 +48,7 @@ def by_speed(rows: Sequence[Row]) -> list[Row]:
 def format_rows(rows: Sequence[Row]) -> str:
     """Table of the rows, and below it a line for each that did not compile, and what each sends."""
     heading = (
-        "strategy", "examples/s", "step ms", "compute", "exposed", "MFU", "GiB", "of", "state", "temp", "sent MB",
+        "candidate", "examples/s", "step ms", "compute", "exposed", "MFU", "GiB", "of", "state", "temp", "sent MB",
         "compile s",
     )  # fmt: skip
     cells = [heading]
@@ -56,7 +58,7 @@ def format_rows(rows: Sequence[Row]) -> str:
             continue
         cells.append(
             (
-                row.candidate.strategy,
+                row.candidate.label,
                 f"{found.examples_per_second:,.0f}" if row.fits else "does not fit",
                 f"{1e3 * found.step_seconds:.1f}",
                 f"{1e3 * found.compute_seconds:.1f}",
@@ -76,7 +78,7 @@ def format_rows(rows: Sequence[Row]) -> str:
         "  ".join([line[0].ljust(first), *(text.rjust(width) for text, width in zip(line[1:], others, strict=True))])
         for line in cells
     ]
-    lines += [f"{row.candidate.strategy}: {row.problem}" for row in rows if row.problem]
+    lines += [f"{row.candidate.label}: {row.problem}" for row in rows if row.problem]
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
@@ -86,7 +88,7 @@ def format_traffic(rows: Sequence[Row]) -> str:
     for row in rows:
         for each in row.estimate.traffic if row.estimate else ():
             lines.append(
-                f"{row.candidate.strategy}: {each.count} {each.kind} over {'×'.join(each.axes)}, "
+                f"{row.candidate.label}: {each.count} {each.kind} over {'×'.join(each.axes)}, "
                 f"{each.sent_bytes / 1e6:,.1f} MB a device, {100 * each.asynchronous:.0f} % beside work, "
                 f"{1e3 * each.seconds:.2f} ms of its links"
             )
@@ -101,22 +103,39 @@ def to_dict(rows: Sequence[Row]) -> list[dict[str, Any]]:
 def draw(rows: Sequence[Row]) -> Figure:
     """Memory of a device against its capacity, and the time of a step, as bars."""
     shown = [row for row in rows if row.estimate]
+    found = [row.estimate for row in shown]
     figure = Figure(figsize=(9, 1.2 + 0.5 * len(shown)), layout="constrained")
     memory, step = figure.subplots(1, 2, sharey=True)
-    labels = [row.candidate.strategy for row in shown]
-    state = [row.estimate.argument_bytes / _GIB for row in shown]
-    memory.barh(labels, state, label="state and batch")
-    memory.barh(labels, [row.estimate.temporary_bytes / _GIB for row in shown], left=state, label="temporaries")
-    for capacity in {row.estimate.capacity_bytes / _GIB for row in shown}:
+    others = [each.memory_bytes - each.argument_bytes - each.temporary_bytes for each in found]
+    _stack(
+        memory,
+        {
+            "state and batch": [each.argument_bytes / _GIB for each in found],
+            "temporaries": [each.temporary_bytes / _GIB for each in found],
+            "results, program": [each / _GIB for each in others],
+        },
+    )
+    for capacity in {each.capacity_bytes / _GIB for each in found}:
         memory.axvline(capacity, color="black", linestyle="--", label="capacity")
     memory.set_xlabel("GiB of a device")
-    compute = [1e3 * row.estimate.compute_seconds for row in shown]
-    step.barh(labels, compute, label="compute")
-    step.barh(
-        labels, [1e3 * row.estimate.exposed_seconds for row in shown], left=compute, label="waiting for the network"
+    _stack(
+        step,
+        {
+            "compute": [1e3 * each.compute_seconds for each in found],
+            "waiting for the network": [1e3 * each.exposed_seconds for each in found],
+        },
     )
     step.set_xlabel("ms of a step")
+    memory.set_yticks(range(len(shown)), [row.candidate.label for row in shown])
     memory.invert_yaxis()
     for axes in (memory, step):
         axes.legend(fontsize="small")
     return figure
+
+
+def _stack(axes: Axes, parts: dict[str, list[float]]) -> None:
+    """Bars, one below the other, of parts that follow each other."""
+    left = 0
+    for label, lengths in parts.items():
+        axes.barh(range(len(lengths)), lengths, left=left, label=label)
+        left = np.add(left, lengths)

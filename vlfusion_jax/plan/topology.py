@@ -4,6 +4,7 @@ import importlib.util
 import math
 import os
 import re
+from typing import Any
 
 import jax
 from jax.experimental import topologies
@@ -13,7 +14,7 @@ from vlfusion_jax.core.errors import UserError
 
 # Dims of the torus, and what the numbers in names such as v5p-512 count: `chips`, or their `cores`, two a chip
 # (cloud.google.com/tpu/docs, pages of each version).
-_TPUS = {"v4": (3, "cores"), "v5e": (2, "chips"), "v5p": (3, "cores"), "v6e": (2, "chips")}
+_TPUS = {"v4": (3, "cores"), "v5e": (2, "chips"), "v5p": (3, "cores")}
 _LARGEST_2D = 256  # chips of a pod
 
 
@@ -27,11 +28,13 @@ def describe(text: str) -> list[jax.Device]:
       UserError: no such machine, or libtpu is missing.
     """
     name = topology_name(text)
-    # Nobody is asked who we are, and several processes may compile at once.
+    # libtpu would ask Google Cloud which machine this is, and wait; and it would let one process alone compile.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
     # Of v4, one device a chip, as programs see it.
-    settings = {"chip_config_name": "megacore"} if name.startswith("v4:") else {}
+    settings: dict[str, Any] = {"chip_config_name": "megacore"} if name.startswith("v4:") else {}
+    if set(name.partition(":")[2]) == {"1", "x"}:
+        settings["chips_per_host_bounds"] = [1, 1, 1]
     try:
         return list(topologies.get_topology_desc(topology_name=name, platform="tpu", **settings).devices)
     except Exception as error:
@@ -64,7 +67,7 @@ def topology_name(text: str) -> str:
         return f"{generation}:{shape}"
     chips = int(count) // 2 if unit == "cores" else int(count)
     odd = unit == "cores" and int(count) % 2
-    if odd or chips < 1 or chips & (chips - 1) or (dims == 2 and chips > _LARGEST_2D):
+    if odd or chips in (0, 2) or chips & (chips - 1) or (dims == 2 and chips > _LARGEST_2D):
         raise UserError(f"--topology={text}: no such slice; {generation}-N counts {unit}. Give its shape: {known}.")
     return f"{generation}:{'x'.join(map(str, _shape(chips, dims)))}"
 

@@ -22,8 +22,10 @@ def main(out: str) -> None:
         run = prepare(load_plain(job["config"], "the config"), Candidate(**job["candidate"]))
         compiled, result["compile_seconds"] = compile_step(run)
         result["estimate"] = asdict(estimate(run, compiled))
-    except (UserError, ValueError) as error:
+    except UserError as error:
         result["problem"] = str(error)
+    except Exception as error:  # whatever a compiler may raise is one row of the plan
+        result["problem"] = f"{type(error).__name__}: {(str(error).strip() or '-').splitlines()[0]:.300}"
     Path(out).write_text(json.dumps(result), encoding="utf-8")
 
 

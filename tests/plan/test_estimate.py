@@ -1,0 +1,85 @@
+"""Times from cycles and bytes, as arithmetic says, on a machine made up for it."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from tests.plan.test_collectives import ASYNCHRONOUS
+from vlfusion_jax.core.hardware import DEVICES, Device
+from vlfusion_jax.plan.estimate import bandwidth, estimate
+
+KIND = "made up"
+DEVICE = Device(1e12, 1000.0, 10.0, 4, 500.0)
+CYCLES = (
+    "%scattered = bf16[128,256]{1,0} fusion(%q), kind=kCustom, calls=%all-reduce-scatter.1, "
+    'backend_config={"window_config":{"estimated_cycles":"7000"}}'
+)
+PROGRAM = ASYNCHRONOUS.replace(
+    "%scattered = bf16[128,256]{1,0} fusion(%q), kind=kCustom, calls=%all-reduce-scatter.1", CYCLES
+).replace(
+    "%next = s32[] add(%two, %moved)",
+    '%next = s32[] add(%two, %moved), backend_config={"window_config":{"estimated_cycles":"30"}}',
+)
+
+
+def mesh(data: int, tensor: int) -> SimpleNamespace:
+    """The axis `data` lies along one dim of a torus, `tensor` along the other."""
+    devices = np.empty((data, tensor), object)
+    for place in np.ndindex(data, tensor):
+        devices[place] = SimpleNamespace(coords=(*place, 0), device_kind=KIND)
+    return SimpleNamespace(
+        devices=devices, axis_names=("data", "tensor"), shape={"data": data, "tensor": tensor}, size=devices.size
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "axes", "ports"),
+    [
+        ("all-gather", ("data",), 2),  # a ring of 4
+        ("all-gather", ("tensor",), 1),  # two neighbours
+        ("all-reduce", ("data", "tensor"), 3),
+        ("collective-permute", ("data",), 1),
+        ("all-gather", (), 1),
+    ],
+)
+def test_bandwidth(kind, axes, ports):
+    assert bandwidth(kind, axes, mesh(4, 2), DEVICE) == ports * 10.0
+
+
+def run_and_program(text: str = PROGRAM, compute: str = "bfloat16") -> tuple[SimpleNamespace, SimpleNamespace]:
+    config = SimpleNamespace(train=SimpleNamespace(batch_size=48), precision=SimpleNamespace(compute=compute))
+    run = SimpleNamespace(strategy=SimpleNamespace(mesh=mesh(4, 2)), config=config, flops_per_step=8e12)
+    memory = SimpleNamespace(
+        argument_size_in_bytes=300, output_size_in_bytes=290, alias_size_in_bytes=280, temp_size_in_bytes=400,
+        generated_code_size_in_bytes=5,
+    )  # fmt: skip
+    return run, SimpleNamespace(as_text=lambda: text, memory_analysis=lambda: memory)
+
+
+def test_a_step(monkeypatch):
+    monkeypatch.setitem(DEVICES, KIND, DEVICE)
+    found = estimate(*run_and_program())
+    assert found.memory_bytes == 300 + 10 + 400 + 5
+    turns = 12
+    compute = (7000 + turns * 30) / 500
+    beside = turns * 64 * 32 * 2 / 10  # gathered over two neighbours, while work goes on
+    alone = 3 / 4 * 512 * 256 * 2 / 20
+    assert found.compute_seconds == compute
+    assert [each.seconds for each in found.traffic] == pytest.approx([alone, beside])
+    assert [each.asynchronous for each in found.traffic] == [0, 1]
+    assert found.step_seconds == pytest.approx(max(compute, beside) + alone)
+    assert found.exposed_seconds == pytest.approx(found.step_seconds - compute)
+    assert found.examples_per_second == pytest.approx(48 / found.step_seconds)
+    assert found.mfu == pytest.approx(8e12 / 8 / found.step_seconds / 1e12)
+    assert estimate(*run_and_program(compute="float32")).mfu is None
+
+
+def test_what_has_no_estimate(monkeypatch):
+    with pytest.raises(ValueError, match="no estimate for made up"):
+        estimate(*run_and_program())
+    monkeypatch.setitem(DEVICES, KIND, DEVICE)
+    with pytest.raises(ValueError, match="no estimate: how often these loops run is not known: loop"):
+        estimate(*run_and_program(PROGRAM.replace("direction=LT", "direction=NE")))
+    with pytest.raises(ValueError, match="gave 0 cycles"):
+        estimate(*run_and_program(ASYNCHRONOUS))
