@@ -139,5 +139,5 @@ def test_a_word_list_without_its_merges(pairs):
 
 def test_a_folder_without_tokenizer_says_what_to_do(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({}))
-    with pytest.raises(UserError, match=r"no tokenizer.json, vocab.txt or vocab.json: give .* --tokenizer=FILE"):
+    with pytest.raises(UserError, match=r"holds no tokenizer: give the model.s own with --tokenizer=FILE"):
         find_tokenizer(tmp_path)
