@@ -73,6 +73,10 @@ def test_a_step(monkeypatch):
     assert found.examples_per_second == pytest.approx(48 / found.step_seconds)
     assert found.mfu == pytest.approx(8e12 / 8 / found.step_seconds / 1e12)
     assert estimate(*run_and_program(compute="float32")).mfu is None
+    # The largest number stands for "not known".
+    part = estimate(*run_and_program(PROGRAM.replace('"7000"', f'"{2**63 - 1}"')))
+    assert (part.unpriced, found.unpriced) == (("scattered",), ())
+    assert part.compute_seconds == turns * 30 / 500
 
 
 def test_what_has_no_estimate(monkeypatch):

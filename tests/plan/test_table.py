@@ -8,7 +8,7 @@ from vlfusion_jax.plan.table import Row, by_speed, draw, format_rows, format_tra
 
 GIB = 2**30
 TRAFFIC = (Traffic("all-gather", ("fsdp", "tensor"), 24, 3e6, 0.75, 2e-3),)
-ONE = Estimate(2 * GIB, 3 * GIB, 6 * GIB, 16 * GIB, 1e12, 0.02, TRAFFIC, 0.005, 0.025, 1280.0, 0.25)
+ONE = Estimate(2 * GIB, 3 * GIB, 6 * GIB, 16 * GIB, 1e12, 0.02, (), TRAFFIC, 0.005, 0.025, 1280.0, 0.25)
 
 
 def row(strategy: str, **changes) -> Row:
@@ -37,6 +37,11 @@ def test_what_is_printed():
     assert format_traffic([row("fast")]) == (
         "fast: 24 all-gather over fsdp×tensor, 3.0 MB a device, 75 % beside work, 2.00 ms of its links"
     )
+
+
+def test_what_the_time_leaves_out_is_said():
+    last = format_rows([row("fast", unpriced=("scatter.3", "sort"))]).splitlines()[-1]
+    assert last == "fast: the time leaves out what the compiler has no cycles for: scatter.3, sort"
 
 
 def test_what_is_kept_and_drawn():

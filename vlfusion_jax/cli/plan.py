@@ -117,4 +117,4 @@ def _estimate(stored: dict | None) -> Estimate | None:
     if stored is None:
         return None
     traffic = tuple(Traffic(**each | {"axes": tuple(each["axes"])}) for each in stored["traffic"])
-    return Estimate(**stored | {"traffic": traffic})
+    return Estimate(**stored | {"traffic": traffic, "unpriced": tuple(stored["unpriced"])})

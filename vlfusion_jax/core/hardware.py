@@ -34,7 +34,7 @@ DEVICES = {
     "TPU v5 lite": Device(197e12, 16 * 2**30, 400e9 / 8, 16, 197e12 / (4 * _MATRIX_UNIT)),
     "TPU v5": _V5P,
     "TPU v5p": _V5P,
-    "TPU v6 lite": Device(918e12, 32 * 2**30, 800e9 / 8, 16),
+    "TPU v6 lite": Device(918e12),
     "NVIDIA A100-SXM4-40GB": Device(312e12),
     "NVIDIA A100-SXM4-80GB": Device(312e12),
     "NVIDIA H100 80GB HBM3": Device(989e12),

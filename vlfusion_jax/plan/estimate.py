@@ -12,6 +12,8 @@ from vlfusion_jax.plan.collectives import Collective, collectives
 from vlfusion_jax.plan.hlo import Program, backend_config, parse
 from vlfusion_jax.train.setup import Run
 
+_UNKNOWN_CYCLES = 2**63 - 1
+
 
 @dataclass(frozen=True)
 class Traffic:
@@ -44,6 +46,8 @@ class Estimate:
       capacity_bytes: of the device's memory.
       model_flops: of the model's arithmetic, without what is computed twice.
       compute_seconds: by the compiler's own cycles.
+      unpriced: instructions that the compiler gives no cycles, such as those for another core of the chip; the time
+        leaves them out.
       traffic: what is sent.
       exposed_seconds: of sending, that no work hides.
       step_seconds: of one update.
@@ -57,6 +61,7 @@ class Estimate:
     capacity_bytes: float
     model_flops: float
     compute_seconds: float
+    unpriced: tuple[str, ...]
     traffic: tuple[Traffic, ...]
     exposed_seconds: float
     step_seconds: float
@@ -78,7 +83,7 @@ def estimate(run: Run, compiled: jax.stages.Compiled) -> Estimate:
     program = parse(compiled.as_text())
     if loops := program.unknown_loops():
         raise ValueError(f"no estimate: how often these loops run is not known: {', '.join(loops)}")
-    cycles = total_cycles(program)
+    cycles, unpriced = total_cycles(program)
     if not (cycles and device.clock and device.port_bandwidth and device.ring and device.memory_bytes):
         raise ValueError(f"no estimate for {mesh.devices.flat[0].device_kind}: its compiler gave {cycles} cycles")
     compute = cycles / device.clock
@@ -100,6 +105,7 @@ def estimate(run: Run, compiled: jax.stages.Compiled) -> Estimate:
         capacity_bytes=device.memory_bytes,
         model_flops=flops,
         compute_seconds=compute,
+        unpriced=unpriced,
         traffic=traffic,
         exposed_seconds=step - compute,
         step_seconds=step,
@@ -108,13 +114,17 @@ def estimate(run: Run, compiled: jax.stages.Compiled) -> Estimate:
     )
 
 
-def total_cycles(program: Program) -> int:
-    """Cycles that the compiler expects of one call, as far as it says."""
-    return sum(
-        times * int(backend_config(each).get("window_config", {}).get("estimated_cycles", 0))
-        for _, each, times in program.executed()
-        if "estimated_cycles" in each.attributes
-    )
+def total_cycles(program: Program) -> tuple[int, tuple[str, ...]]:
+    """Cycles that the compiler expects of one call, and the instructions of which it says that it does not know."""
+    total, unpriced = 0, []
+    for _, each, times in program.executed():
+        if "estimated_cycles" in each.attributes:
+            cycles = int(backend_config(each).get("window_config", {}).get("estimated_cycles", 0))
+            if cycles == _UNKNOWN_CYCLES:
+                unpriced.append(each.name)
+            else:
+                total += times * cycles
+    return total, tuple(unpriced)
 
 
 def summarise(found: Sequence[Collective], mesh: jax.sharding.Mesh, device: Device) -> tuple[Traffic, ...]:

@@ -79,6 +79,12 @@ def format_rows(rows: Sequence[Row]) -> str:
         for line in cells
     ]
     lines += [f"{row.candidate.label}: {row.problem}" for row in rows if row.problem]
+    lines += [
+        f"{row.candidate.label}: the time leaves out what the compiler has no cycles for: "
+        + ", ".join(row.estimate.unpriced)
+        for row in rows
+        if row.estimate and row.estimate.unpriced
+    ]
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 

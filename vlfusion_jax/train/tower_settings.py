@@ -1,4 +1,4 @@
-"""What a tower computes beyond its parameters: settings that leave their names and shapes as they are."""
+"""What towers and the layers behind them compute beyond their parameters, whose names and shapes it leaves alone."""
 
 from typing import Any
 
