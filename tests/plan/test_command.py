@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from vlfusion_jax.cli import plan
+from vlfusion_jax.cli.arguments import named_config
 from vlfusion_jax.cli.main import main
 
 WORDS = ["plan", "--config=configs/pretrain/vilt_b32.py", "--topology=v5e:4x4", "--strategies=dp,fsdp"]
@@ -42,7 +43,7 @@ def test_a_crash_and_a_reason_are_rows(compiler, capsys, tmp_path):
 
 def test_the_time_limit(compiler, monkeypatch):
     compiler("time.sleep(60)")
-    row = plan.compile_apart(plan.named_config(WORDS[1].partition("=")[2]), plan.Candidate("dp", "v5e:4x4"), 1.0)
+    row = plan.compile_apart(named_config(WORDS[1].partition("=")[2]), plan.Candidate("dp", "v5e:4x4"), 1.0)
     assert row.problem == "not compiled after 0 minutes"
 
 

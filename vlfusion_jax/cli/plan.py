@@ -18,7 +18,8 @@ from absl import flags
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from vlfusion_jax.cli.arguments import define_config_flag, named_config, parse_over_config
+from vlfusion_jax.cli.arguments import define_config_flag, parse_over_config
+from vlfusion_jax.cli.candidates import candidates, config_without_data, define_candidate_flags
 from vlfusion_jax.config.dump import dump_plain
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.plan.candidate import Candidate
@@ -31,38 +32,21 @@ def define_flags(values: flags.FlagValues) -> None:
     """Add the flags of this subcommand."""
     define_config_flag(values)
     flags.DEFINE_string("topology", "", "machine: v5e:4x4, v5p:4x4x4, v5e-256, …", flag_values=values)
-    flags.DEFINE_list("strategies", ["dp", "fsdp"], "shardings, name[:arg], to compare", flag_values=values)
-    flags.DEFINE_list("remat", [], "settings of model.remat to compare; default the config's", flag_values=values)
-    flags.DEFINE_integer(
-        "batch_per_device",
-        0,
-        "images of a device in an update; 0 = the config's batch, divided",
-        lower_bound=0,
-        flag_values=values,
-    )
-    flags.DEFINE_integer("answers", 3129, "size of the answer set", lower_bound=1, flag_values=values)
+    define_candidate_flags(values)
     flags.DEFINE_integer("minutes", 30, "most time to compile one candidate", lower_bound=1, flag_values=values)
     flags.DEFINE_string("out", "", "where plan.json and plan.png go; default runs/plan", flag_values=values)
 
 
 def run(values: flags.FlagValues, arguments: list[str]) -> None:
     """Compile every candidate and print the table."""
-    config = parse_over_config(values, arguments, lambda: _without_data(values.config))
+    config = parse_over_config(values, arguments, lambda: config_without_data(values.config))
     if not values.topology:
         raise UserError("--topology is missing: the machine to plan for, such as v5e:4x4.")
     topology_name(values.topology)
-    candidates = [
-        Candidate(
-            strategy, values.topology, values.batch_per_device, values.answers,
-            {"model.remat": remat} if remat else {},
-        )
-        for strategy in values.strategies
-        for remat in values.remat or [""]
-    ]  # fmt: skip
     rows = by_speed(
         [
             compile_apart(config, each, 60 * values.minutes)
-            for each in tqdm(candidates, desc="compiling", disable=not sys.stderr.isatty())
+            for each in tqdm(candidates(values, values.topology), desc="compiling", disable=not sys.stderr.isatty())
         ]
     )
     out = Path(values.out or "runs/plan")
@@ -76,13 +60,6 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
     print(f"written to {out}")
     if not any(row.estimate for row in rows):
         raise UserError("no candidate compiled.")
-
-
-def _without_data(name: str) -> ConfigDict:
-    """The config of that name; the data of the run, which a plan does not read, need not be there."""
-    config = named_config(name)
-    config.data.path = config.data.path or "not read"
-    return config
 
 
 def compile_apart(config: ConfigDict, candidate: Candidate, seconds: float) -> Row:

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,7 +43,7 @@ class Candidate:
 
     Attributes:
       strategy: name[:arg] of a sharding.
-      topology: machine, see `topology.describe`.
+      topology: machine, see `topology.describe`; "here" stands for the devices of this process.
       batch_per_device: images of a device in an update; 0 = as the config's batch divides.
       answers: of the vocabulary.
       changes: {key: value} of the config, besides.
@@ -61,8 +61,8 @@ class Candidate:
         return " ".join([self.strategy, *(f"{key}={value}" for key, value in self.changes.items())])
 
 
-def prepare(config: ConfigDict, candidate: Candidate) -> Run:
-    """The run of `config` on the candidate's machine; nothing is allocated.
+def prepare(config: ConfigDict, candidate: Candidate, devices: Sequence[jax.Device] | None = None) -> Run:
+    """The run of `config` on `devices`, by default those of the candidate's machine; nothing is allocated.
 
     Raises:
       UserError: machine, strategy, model and batch do not fit each other, or the config starts from a checkpoint.
@@ -71,7 +71,7 @@ def prepare(config: ConfigDict, candidate: Candidate) -> Run:
         raise UserError("a plan reads no checkpoint: leave init_from out, and set model and data.vocab_size as it has.")
     config = config.copy_and_resolve_references()
     config.update_from_flattened_dict({**candidate.changes, "sharding": candidate.strategy})
-    devices = describe(candidate.topology)
+    devices = describe(candidate.topology) if devices is None else devices
     if candidate.batch_per_device:
         size = candidate.batch_per_device * len(devices)
         config.train.batch_size = config.eval.batch_size = size
@@ -87,11 +87,11 @@ def compile_step(run: Run) -> tuple[Any, float]:
     """
     shapes = batch_shapes(run.config, run.vocabulary)
     batch = with_shardings(shapes, dict.fromkeys(shapes, run.batch_sharding))
-    platform = run.strategy.mesh.devices.flat[0].platform
+    device = run.strategy.mesh.devices.flat[0]
     start = time.perf_counter()
-    lowered = run.train_step.trace(run.abstract_state, batch).lower(lowering_platforms=(platform,))
+    lowered = run.train_step.trace(run.abstract_state, batch).lower(lowering_platforms=(device.platform,))
     try:
-        with _uncached():
+        with contextlib.nullcontext() if device in jax.devices() else _uncached():
             compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
