@@ -44,6 +44,7 @@ setup(
     python_requires=">=3.11",
     packages=[*find_packages(include=["vlfusion_jax", "vlfusion_jax.*"]), *CONFIGS],
     package_dir=CONFIGS,
+    package_data={"vlfusion_jax.plan": ["targets/*.txtpb"]},
     install_requires=CORE,
     extras_require={"tpu": [TPU], "cuda12": [CUDA12], "cuda13": [CUDA13], "test": TEST},
     entry_points={"console_scripts": ["vlfusion=vlfusion_jax.cli.main:main"]},

@@ -1,5 +1,6 @@
 """Times from cycles and bytes, as arithmetic says, on a machine made up for it."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from tests.plan.test_collectives import ASYNCHRONOUS
 from vlfusion_jax.core.hardware import DEVICES, Device
 from vlfusion_jax.plan.estimate import bandwidth, estimate
+from vlfusion_jax.plan.gpus import bandwidth_of_gpus
 
 KIND = "made up"
 DEVICE = Device(1e12, 1000.0, 10.0, 4, 500.0)
@@ -73,10 +75,45 @@ def test_a_step(monkeypatch):
     assert found.examples_per_second == pytest.approx(48 / found.step_seconds)
     assert found.mfu == pytest.approx(8e12 / 8 / found.step_seconds / 1e12)
     assert estimate(*run_and_program(compute="float32")).mfu is None
+    assert (found.compute_by, found.roofline_seconds) == ("cycles", None)
     # The largest number stands for "not known".
     part = estimate(*run_and_program(PROGRAM.replace('"7000"', f'"{2**63 - 1}"')))
     assert (part.unpriced, found.unpriced) == (("scattered",), ())
     assert part.compute_seconds == turns * 30 / 500
+
+
+def test_a_step_by_its_roofline(monkeypatch):
+    monkeypatch.setitem(DEVICES, KIND, dataclasses.replace(DEVICE, memory_bandwidth=2.0))
+    both = estimate(*run_and_program())
+    # Numbers of 4 bytes, copied before the loop and in each turn, added to another, and compared; and what is
+    # scattered, which comes from memory on the chip.
+    turns = 12
+    seconds = (8 + turns * (8 + 12 + 9) + 128 * 256 * 2) / 2.0
+    assert (both.compute_by, both.compute_seconds) == ("cycles", (7000 + turns * 30) / 500)
+    assert both.roofline_seconds == seconds
+    by_memory = estimate(*run_and_program(ASYNCHRONOUS))
+    assert (by_memory.compute_by, by_memory.compute_seconds) == ("roofline", seconds)
+    assert by_memory.program_flops == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "group", "expected"),
+    [
+        ("all-gather", range(8), 450e9),
+        ("all-gather", range(2, 6), 450e9),
+        ("all-reduce", range(16), 400e9),  # eight ports of 50 GB/s, less than NVLink
+        ("reduce-scatter", range(0, 32, 8), 50e9),
+        ("all-gather", [0, 1, 8, 9], 100e9),
+        ("all-to-all", range(16), 50e9),
+        ("collective-permute", [0, 8], 50e9),
+        ("collective-permute", [0, 1], 450e9),
+    ],
+)
+def test_bandwidth_of_gpus(kind, group, expected):
+    devices = [SimpleNamespace(id=i) for i in group]
+    assert bandwidth_of_gpus(kind, devices, DEVICES["NVIDIA H100 80GB HBM3"]) == expected
+    lined_up = SimpleNamespace(devices=np.array(devices, object), axis_names=("data",))
+    assert bandwidth(kind, ("data",), lined_up, DEVICES["NVIDIA H100 80GB HBM3"]) == expected
 
 
 def test_what_has_no_estimate(monkeypatch):
@@ -85,5 +122,5 @@ def test_what_has_no_estimate(monkeypatch):
     monkeypatch.setitem(DEVICES, KIND, DEVICE)
     with pytest.raises(ValueError, match="no estimate: how often these loops run is not known: loop"):
         estimate(*run_and_program(PROGRAM.replace("direction=LT", "direction=NE")))
-    with pytest.raises(ValueError, match="gave 0 cycles"):
+    with pytest.raises(ValueError, match="bandwidth of this device's memory is not known"):
         estimate(*run_and_program(ASYNCHRONOUS))

@@ -8,7 +8,9 @@ from vlfusion_jax.plan.table import Row, by_speed, draw, format_rows, format_tra
 
 GIB = 2**30
 TRAFFIC = (Traffic("all-gather", ("fsdp", "tensor"), 24, 3e6, 0.75, 2e-3),)
-ONE = Estimate(2 * GIB, 3 * GIB, 6 * GIB, 16 * GIB, 1e12, 0.02, (), TRAFFIC, 0.005, 0.025, 1280.0, 0.25)
+ONE = Estimate(
+    2 * GIB, 3 * GIB, 6 * GIB, 16 * GIB, 1e12, 1.3e12, 0.02, "cycles", 0.01, (), TRAFFIC, 0.005, 0.025, 1280.0, 0.25
+)
 
 
 def row(strategy: str, **changes) -> Row:
@@ -29,7 +31,7 @@ def test_order():
 
 def test_what_is_printed():
     heading, _, fast, slow, too_large, broken = format_rows(by_speed(ROWS)).splitlines()
-    assert " ".join(fast.split()) == "fast 1,280 25.0 20.0 5.0 25.0 % 6.00 16 2.00 3.00 3 61"
+    assert " ".join(fast.split()) == "fast 1,280 25.0 20.0 cycles 5.0 25.0 % 1.00 1.30 6.00 16 2.00 3.00 3 61"
     assert "%" not in slow
     assert "does not fit" in too_large
     assert broken == "broken: its compiler ended with status 1"

@@ -13,7 +13,8 @@ from vlfusion_jax.plan.topology import topology_name
         ("v5e:4x4", "v5e:4x4"), ("v5e-1", "v5e:1x1"), ("v5e-8", "v5e:2x4"), ("v5e-16", "v5e:4x4"),
         ("v5e-128", "v5e:8x16"), ("v5e-256", "v5e:16x16"), ("v5p-8", "v5p:2x2x1"),
         ("v5p-16", "v5p:2x2x2"), ("v5p-64", "v5p:2x4x4"), ("v5p-512", "v5p:4x8x8"), ("v4-32", "v4:2x2x4"),
-        ("v5p:8x8x8", "v5p:8x8x8"),
+        ("v5p:8x8x8", "v5p:8x8x8"), ("h100:8", "h100:8"), ("a100:1", "a100:1"), ("b200:256", "b200:256"),
+        ("h200:24", "h200:24"),
     ],
 )  # fmt: skip
 def test_names(name, expected):
@@ -31,6 +32,12 @@ def test_names(name, expected):
         ("v6e-16", "no such machine"),
         ("v5p-3", "v5p-N counts cores"),
         ("v5e:4x4x4", "torus of 2 dims"),
+        ("h10:8", "Did you mean 'h100'"),
+        ("h100", "Name 1 to 8 GPUs of one node, as h100:8"),
+        ("h100-8", "Name 1 to 8 GPUs of one node, as h100:8"),
+        ("h100:0", "no such machine"),
+        ("h100:12", "in nodes of 8"),
+        ("h100:300", "or up to 256 in nodes of 8"),
     ],
 )
 def test_no_such_machine(name, message):

@@ -1,7 +1,8 @@
 """What is known of devices, by the `device_kind` that JAX reports.
 
-TPUs: cloud.google.com/tpu/docs, the page of each version; GPUs: NVIDIA's data sheets. What is not known is None, and
-nothing derived from it is then reported.
+TPUs: cloud.google.com/tpu/docs, the page of each version. GPUs: nvidia.com/en-us/data-center, the data sheets of a100,
+h100, h200 and hgx (for B200), without sparsity; of their networks docs.nvidia.com/dgx, the user guide of each system,
+which has a port of InfiniBand for each GPU. What is not known is None, and nothing derived from it is then reported.
 """
 
 from dataclasses import dataclass
@@ -18,6 +19,10 @@ class Device:
       ring: a dim of the torus whose size it divides closes to a ring.
       clock: cycles/s in which its compiler counts. Not published: what its matrix units of 128 x 128 (4 a core, 1 core
         in v5e, 2 in v4 and v5p) need for the peak.
+      memory_bandwidth: of its main memory, in bytes/s.
+      peak_tf32_flops: of products of f32 arrays, where it has them other than as bf16.
+      nvlink_bandwidth: to the other GPUs of its node, one way, in bytes/s.
+      infiniband_bandwidth: to GPUs of other nodes, one way, in bytes/s.
     """
 
     peak_bf16_flops: float
@@ -25,21 +30,33 @@ class Device:
     port_bandwidth: float | None = None
     ring: int | None = None
     clock: float | None = None
+    memory_bandwidth: float | None = None
+    peak_tf32_flops: float | None = None
+    nvlink_bandwidth: float | None = None
+    infiniband_bandwidth: float | None = None
 
 
 _MATRIX_UNIT = 2 * 128 * 128  # FLOPs a cycle
-_V5P = Device(459e12, 95 * 2**30, 1200e9 / 12, 4, 459e12 / (8 * _MATRIX_UNIT))
+_V5P = Device(459e12, 95 * 2**30, 1200e9 / 12, 4, 459e12 / (8 * _MATRIX_UNIT), 2765e9)
+
+
+def _gpu(bf16: float, tf32: float, memory: float, memory_bandwidth: float, nvlink: float, network: float) -> Device:
+    """From the units of data sheets: TFLOP/s, GB, GB/s, NVLink in GB/s of both ways, InfiniBand in Gbit/s."""
+    return Device(bf16 * 1e12, memory * 1e9, memory_bandwidth=memory_bandwidth * 1e9, peak_tf32_flops=tf32 * 1e12,
+                  nvlink_bandwidth=nvlink * 1e9 / 2, infiniband_bandwidth=network * 1e9 / 8)  # fmt: skip
+
+
 DEVICES = {
-    "TPU v4": Device(275e12, 32 * 2**30, 600e9 / 12, 4, 275e12 / (8 * _MATRIX_UNIT)),
-    "TPU v5 lite": Device(197e12, 16 * 2**30, 400e9 / 8, 16, 197e12 / (4 * _MATRIX_UNIT)),
+    "TPU v4": Device(275e12, 32 * 2**30, 600e9 / 12, 4, 275e12 / (8 * _MATRIX_UNIT), 1228e9),
+    "TPU v5 lite": Device(197e12, 16 * 2**30, 400e9 / 8, 16, 197e12 / (4 * _MATRIX_UNIT), 819e9),
     "TPU v5": _V5P,
     "TPU v5p": _V5P,
     "TPU v6 lite": Device(918e12),
-    "NVIDIA A100-SXM4-40GB": Device(312e12),
-    "NVIDIA A100-SXM4-80GB": Device(312e12),
-    "NVIDIA H100 80GB HBM3": Device(989e12),
-    "NVIDIA H200": Device(989e12),
-    "NVIDIA B200": Device(2250e12),
+    "NVIDIA A100-SXM4-40GB": _gpu(312, 156, 40, 1555, 600, 200),
+    "NVIDIA A100-SXM4-80GB": _gpu(312, 156, 80, 2039, 600, 200),
+    "NVIDIA H100 80GB HBM3": _gpu(989, 494.5, 80, 3350, 900, 400),
+    "NVIDIA H200": _gpu(989, 494.5, 141, 4800, 900, 400),
+    "NVIDIA B200": _gpu(2250, 1125, 180, 8000, 1800, 400),
 }
 
 

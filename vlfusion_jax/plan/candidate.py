@@ -89,7 +89,9 @@ def compile_step(run: Run) -> tuple[Any, float]:
     batch = with_shardings(shapes, dict.fromkeys(shapes, run.batch_sharding))
     device = run.strategy.mesh.devices.flat[0]
     start = time.perf_counter()
-    lowered = run.train_step.trace(run.abstract_state, batch).lower(lowering_platforms=(device.platform,))
+    # What "gpu" means, JAX asks those that are here.
+    platform = {"gpu": "cuda"}.get(device.platform, device.platform)
+    lowered = run.train_step.trace(run.abstract_state, batch).lower(lowering_platforms=(platform,))
     try:
         with contextlib.nullcontext() if device in jax.devices() else _uncached():
             compiled = lowered.compile()

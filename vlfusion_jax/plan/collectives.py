@@ -100,6 +100,8 @@ def _collective(
 
 
 def _is_asynchronous(instruction: Instruction) -> bool:
+    if '"is_sync":true' in instruction.attributes:  # GPUs: in two parts, between which nothing runs
+        return False
     marks = ("async_collective_name", "async_collective_fusion_config")
     return instruction.opcode.endswith("-start") or any(mark in instruction.attributes for mark in marks)
 

@@ -9,7 +9,10 @@ import numpy as np
 
 from vlfusion_jax.core.hardware import DEVICES, Device, peak_flops
 from vlfusion_jax.plan.collectives import Collective, collectives
+from vlfusion_jax.plan.gpus import bandwidth_of_gpus
 from vlfusion_jax.plan.hlo import Program, backend_config, parse
+from vlfusion_jax.plan.kernels import Kernel, kernels, program_flops
+from vlfusion_jax.plan.roofline import roofline
 from vlfusion_jax.train.setup import Run
 
 _UNKNOWN_CYCLES = 2**63 - 1
@@ -45,9 +48,12 @@ class Estimate:
       memory_bytes: all of it, results that take no argument's place and the program included.
       capacity_bytes: of the device's memory.
       model_flops: of the model's arithmetic, without what is computed twice.
-      compute_seconds: by the compiler's own cycles.
+      program_flops: of all products in the compiled program.
+      compute_seconds: of all work but sending.
+      compute_by: `cycles`, the compiler's own, or where it gives none `roofline`, a bound; see `plan.roofline`.
+      roofline_seconds: that bound, whatever `compute_by` is; None where the device's memory bandwidth is not known.
       unpriced: instructions that the compiler gives no cycles, such as those for another core of the chip; the time
-        leaves them out.
+        leaves them out. By a roofline, calls of which not the FLOPs but the bytes alone are known.
       traffic: what is sent.
       exposed_seconds: of sending, that no work hides.
       step_seconds: of one update.
@@ -60,7 +66,10 @@ class Estimate:
     memory_bytes: int
     capacity_bytes: float
     model_flops: float
+    program_flops: float
     compute_seconds: float
+    compute_by: str
+    roofline_seconds: float | None
     unpriced: tuple[str, ...]
     traffic: tuple[Traffic, ...]
     exposed_seconds: float
@@ -76,17 +85,17 @@ def estimate(run: Run, compiled: jax.stages.Compiled) -> Estimate:
     after it the time of what is sent while work waits.
 
     Raises:
-      ValueError: the compiler gave no cycles, or nothing is known of the device.
+      ValueError: too little is known of the device.
     """
     mesh = run.strategy.mesh
     device = DEVICES.get(mesh.devices.flat[0].device_kind, Device(0))
     program = parse(compiled.as_text())
     if loops := program.unknown_loops():
         raise ValueError(f"no estimate: how often these loops run is not known: {', '.join(loops)}")
-    cycles, unpriced = total_cycles(program)
-    if not (cycles and device.clock and device.port_bandwidth and device.ring and device.memory_bytes):
-        raise ValueError(f"no estimate for {mesh.devices.flat[0].device_kind}: its compiler gave {cycles} cycles")
-    compute = cycles / device.clock
+    if not (device.memory_bytes and (device.nvlink_bandwidth or (device.port_bandwidth and device.ring))):
+        raise ValueError(f"no estimate for {mesh.devices.flat[0].device_kind}: its memory or its links are not known")
+    found = kernels(program)
+    compute, compute_by, unpriced = compute_time(program, found, device)
     traffic = summarise(collectives(program, mesh.shape), mesh, device)
     beside = sum(each.seconds * each.asynchronous for each in traffic)
     alone = sum(each.seconds * (1 - each.asynchronous) for each in traffic)
@@ -104,7 +113,10 @@ def estimate(run: Run, compiled: jax.stages.Compiled) -> Estimate:
         + memory.generated_code_size_in_bytes,
         capacity_bytes=device.memory_bytes,
         model_flops=flops,
+        program_flops=program_flops(program),
         compute_seconds=compute,
+        compute_by=compute_by,
+        roofline_seconds=roofline(found, device) if device.memory_bandwidth else None,
         unpriced=unpriced,
         traffic=traffic,
         exposed_seconds=step - compute,
@@ -112,6 +124,23 @@ def estimate(run: Run, compiled: jax.stages.Compiled) -> Estimate:
         examples_per_second=run.config.train.batch_size / step,
         mfu=flops / step / peak if peak else None,
     )
+
+
+def compute_time(program: Program, found: Sequence[Kernel], device: Device) -> tuple[float, str, tuple[str, ...]]:
+    """Seconds of all work but sending, what they come from, and what they leave out; see `Estimate`.
+
+    Args:
+      program: compiled.
+      found: its kernels.
+      device: that it is compiled for.
+
+    Raises:
+      ValueError: the compiler gave no cycles, or their length is not known, and neither is the memory's bandwidth.
+    """
+    cycles, unpriced = total_cycles(program)
+    if cycles and device.clock:
+        return cycles / device.clock, "cycles", unpriced
+    return roofline(found, device), "roofline", tuple(each.name for each in found if each.unknown)
 
 
 def total_cycles(program: Program) -> tuple[int, tuple[str, ...]]:
@@ -147,10 +176,13 @@ def summarise(found: Sequence[Collective], mesh: jax.sharding.Mesh, device: Devi
 def bandwidth(kind: str, axes: tuple[str, ...], mesh: jax.sharding.Mesh, device: Device) -> float:
     """Bytes/s that a device can send to the others of its group, nobody else sending.
 
+    GPUs: see `gpus.bandwidth_of_gpus`. TPUs:
     Along every dim of the torus in which the group's devices lie: by two ports where the dim closes to a ring, as if by
     one where it is a line, whose links all of one half passes through. What goes to one neighbour takes one port.
     """
     index = tuple(slice(None) if axis in axes else 0 for axis in mesh.axis_names)
+    if device.nvlink_bandwidth:
+        return bandwidth_of_gpus(kind, np.ravel(mesh.devices[index]), device)
     places = [each.coords for each in np.ravel(mesh.devices[index])]
     sizes = [len(set(along)) for along in zip(*places, strict=True)]
     ports = sum(2 if size % device.ring == 0 else 1 for size in sizes if size > 1)

@@ -172,13 +172,18 @@ def _end(text: str, stop: str) -> int:
     return len(text)
 
 
+def arrays(shape: str) -> list[tuple[str, list[int]]]:
+    """(dtype, dims) of every array in a shape."""
+    without_layouts = re.sub(r"\{[^{}]*\}", "", shape)
+    return [
+        (dtype, [int(size.removeprefix("<=")) for size in sizes.split(",") if size])
+        for dtype, sizes in _ARRAY.findall(without_layouts)
+    ]
+
+
 def shape_bytes(shape: str) -> int:
     """Bytes of all numbers in a shape; layouts and their padding do not count."""
-    without_layouts = re.sub(r"\{[^{}]*\}", "", shape)
-    return sum(
-        math.prod(int(size.removeprefix("<=")) for size in sizes.split(",") if size) * _bits(dtype) // 8
-        for dtype, sizes in _ARRAY.findall(without_layouts)
-    )
+    return sum(math.prod(sizes) * _bits(dtype) // 8 for dtype, sizes in arrays(shape))
 
 
 def _bits(dtype: str) -> int:

@@ -48,8 +48,8 @@ def by_speed(rows: Sequence[Row]) -> list[Row]:
 def format_rows(rows: Sequence[Row]) -> str:
     """Table of the rows, and below it a line for each that did not compile, and what each sends."""
     heading = (
-        "candidate", "examples/s", "step ms", "compute", "exposed", "MFU", "GiB", "of", "state", "temp", "sent MB",
-        "compile s",
+        "candidate", "examples/s", "step ms", "compute", "by", "exposed", "MFU", "TFLOP", "compiled", "GiB", "of",
+        "state", "temp", "sent MB", "compile s",
     )  # fmt: skip
     cells = [heading]
     for row in rows:
@@ -62,8 +62,11 @@ def format_rows(rows: Sequence[Row]) -> str:
                 f"{found.examples_per_second:,.0f}" if row.fits else "does not fit",
                 f"{1e3 * found.step_seconds:.1f}",
                 f"{1e3 * found.compute_seconds:.1f}",
+                found.compute_by,
                 f"{1e3 * found.exposed_seconds:.1f}",
                 "" if found.mfu is None else f"{100 * found.mfu:.1f} %",
+                f"{found.model_flops / 1e12:.2f}",
+                f"{found.program_flops / 1e12:.2f}",
                 f"{found.memory_bytes / _GIB:.2f}",
                 f"{found.capacity_bytes / _GIB:.0f}",
                 f"{found.argument_bytes / _GIB:.2f}",

@@ -1,4 +1,4 @@
-"""Machines by name: `v5e:4x4`, `v5e-16`, `v5p-512`. TPUs are described by libtpu, without any being there."""
+"""Machines by name: `v5e:4x4`, `v5e-16`, `v5p-512`, `h100:8`. TPUs are described by libtpu, without any being there."""
 
 import importlib.util
 import math
@@ -11,6 +11,7 @@ from jax.experimental import topologies
 
 from vlfusion_jax.config.keys import nearest
 from vlfusion_jax.core.errors import UserError
+from vlfusion_jax.plan.gpus import GPUS, NODE, describe_gpus, gpu_name
 
 # Dims of the torus, and what the numbers in names such as v5p-512 count: `chips`, or their `cores`, two a chip
 # (cloud.google.com/tpu/docs, pages of each version).
@@ -22,12 +23,15 @@ def describe(text: str) -> list[jax.Device]:
     """Devices of a machine, to compile for.
 
     Args:
-      text: `GENERATION:SHAPE`, such as v5e:4x4 or v5p:4x4x4, or the name of a slice, such as v5e-16 or v5p-128.
+      text: `GENERATION:SHAPE`, such as v5e:4x4 or v5p:4x4x4, the name of a slice, such as v5e-16 or v5p-128, or
+        `GPU:COUNT`, such as h100:8.
 
     Raises:
-      UserError: no such machine, or libtpu is missing.
+      UserError: no such machine, or its compiler is missing.
     """
     name = topology_name(text)
+    if _kind(name) in GPUS:
+        return describe_gpus(name)
     # libtpu would ask Google Cloud which machine this is, and wait; and it would let one process alone compile.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
@@ -48,17 +52,19 @@ def describe(text: str) -> list[jax.Device]:
 
 
 def topology_name(text: str) -> str:
-    """`GENERATION:SHAPE` of a machine given so, or by the name of its slice.
+    """`GENERATION:SHAPE` of a machine given so, or by the name of its slice; `GPU:COUNT` of one of GPUs.
 
     Raises:
-      UserError: no such generation, or no such slice.
+      UserError: no such generation or GPU, or no such slice.
     """
+    if _kind(text) in GPUS:
+        return gpu_name(text)
     found = re.fullmatch(r"(v\d\w*?)(?::(\d+(?:x\d+)+)|-(\d+))", text)
     known = ", ".join(f"{name}:{'x'.join('4' * dims)}" for name, (dims, _) in _TPUS.items())
     if not found or found.group(1) not in _TPUS:
-        generation = text.partition(":")[0].partition("-")[0]
-        near = "" if generation in _TPUS else nearest(generation, _TPUS)
-        raise UserError(f"--topology={text!r}: no such machine.{near} Name one as {known}, or v5e-16.")
+        near = "" if _kind(text) in _TPUS else nearest(_kind(text), [*_TPUS, *GPUS])
+        gpus = ", ".join(f"{kind}:{NODE}" for kind in GPUS)
+        raise UserError(f"--topology={text!r}: no such machine.{near} Name one as {known}, v5e-16, {gpus}.")
     generation, shape, count = found.groups()
     dims, unit = _TPUS[generation]
     if shape:
@@ -70,6 +76,11 @@ def topology_name(text: str) -> str:
     if odd or chips in (0, 2) or chips & (chips - 1) or (dims == 2 and chips > _LARGEST_2D):
         raise UserError(f"--topology={text}: no such slice; {generation}-N counts {unit}. Give its shape: {known}.")
     return f"{generation}:{'x'.join(map(str, _shape(chips, dims)))}"
+
+
+def _kind(text: str) -> str:
+    """Of the devices of a machine: what its name begins with."""
+    return re.split("[:-]", text)[0]
 
 
 def _shape(chips: int, dims: int) -> list[int]:
