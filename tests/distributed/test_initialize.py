@@ -3,12 +3,12 @@
 import pytest
 
 from vlfusion_jax.core.errors import UserError
-from vlfusion_jax.parallel.distributed import ENVIRONMENT, initialize
+from vlfusion_jax.parallel.distributed import ENVIRONMENT, PATIENCE, initialize
 
 
 @pytest.fixture(autouse=True)
 def no_environment(monkeypatch):
-    for name in ENVIRONMENT:
+    for name in (*ENVIRONMENT, PATIENCE):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -39,4 +39,11 @@ def test_numbers_that_make_no_sense(monkeypatch, processes, process):
     for name, value in zip(ENVIRONMENT, ("127.0.0.1:1", processes, process), strict=True):
         monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match=rf"from environment: process {process} of {processes}"):
+        initialize()
+
+
+@pytest.mark.parametrize("seconds", ["0", "-5", "1.5", "soon"])
+def test_a_time_to_wait_that_makes_no_sense(monkeypatch, seconds):
+    monkeypatch.setenv(PATIENCE, seconds)
+    with pytest.raises(UserError, match=rf"{PATIENCE} is '{seconds}'; it is a whole number of seconds"):
         initialize()

@@ -1,5 +1,8 @@
 """Flags for the devices of a run, shared by the subcommands; applied before jax touches any."""
 
+import socket
+import sys
+
 import jax
 from absl import flags
 
@@ -18,7 +21,7 @@ def define_device_flags(values: flags.FlagValues) -> None:
 
 
 def start_devices(values: flags.FlagValues) -> None:
-    """Set up simulated devices and `jax.distributed` as the flags say.
+    """Set up simulated devices and `jax.distributed` as the flags say; each of several processes says which it is.
 
     Raises:
       UserError: a negative number of devices, or an incomplete distributed set-up.
@@ -28,4 +31,6 @@ def start_devices(values: flags.FlagValues) -> None:
     if values.devices:
         jax.config.update("jax_platforms", "cpu")
         jax.config.update("jax_num_cpu_devices", values.devices)
-    distributed.initialize(values.coordinator_address, values.num_processes, values.process_id)
+    said = distributed.initialize(values.coordinator_address, values.num_processes, values.process_id)
+    if jax.distributed.is_initialized():
+        print(f"{said}, on {socket.gethostname()}", file=sys.stderr, flush=True)

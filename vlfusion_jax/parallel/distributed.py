@@ -7,6 +7,10 @@ import jax
 from vlfusion_jax.core.errors import UserError
 
 ENVIRONMENT = ("VLFUSION_COORDINATOR_ADDRESS", "VLFUSION_NUM_PROCESSES", "VLFUSION_PROCESS_ID")
+PATIENCE = "VLFUSION_HEARTBEAT_SECONDS"
+# jax's own 100 s keep a whole pod waiting for a process that is gone. Its heartbeats come from a thread that Python
+# cannot hold up, twice in this time.
+PATIENCE_SECONDS = 30
 
 
 def _cluster_detected() -> bool:
@@ -19,6 +23,9 @@ def _cluster_detected() -> bool:
 def initialize(coordinator_address: str = "", num_processes: int = 0, process_id: int = -1) -> str:
     """Starts `jax.distributed` from the arguments, else from the environment, else from a detected cluster.
 
+    From then on the loss of a process ends all: one that is silent for `VLFUSION_HEARTBEAT_SECONDS` (30) is named by
+    jax, as `task`, and every other aborts. The loss of process 0, which listens to the heartbeats, is noticed at once.
+
     Args:
       coordinator_address: `host:port` of process 0; empty = ask the environment (`VLFUSION_COORDINATOR_ADDRESS`,
         `VLFUSION_NUM_PROCESSES`, `VLFUSION_PROCESS_ID`), then the cluster (SLURM, Open MPI, GKE and TPU VMs).
@@ -29,11 +36,14 @@ def initialize(coordinator_address: str = "", num_processes: int = 0, process_id
       How it was set up, in words.
 
     Raises:
-      UserError: where some of the three are given and others are not, or the numbers make no sense.
+      UserError: where some of the three are given and others are not, or a number makes no sense.
     """
     given, source = (coordinator_address, num_processes or "", "" if process_id < 0 else process_id), "flags"
     if not any(str(g) for g in given):
         given, source = tuple(os.environ.get(name, "") for name in ENVIRONMENT), "environment"
+    patience = _patience()
+    if "cpu" in (jax.config.jax_platforms or "cpu"):
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
     if any(str(g) for g in given):
         if not all(str(g) for g in given):
             raise UserError(
@@ -42,12 +52,10 @@ def initialize(coordinator_address: str = "", num_processes: int = 0, process_id
                 f"environment: {', '.join(ENVIRONMENT)}."
             )
         processes, process = _numbers(given[1], given[2], source)
-        if "cpu" in (jax.config.jax_platforms or "cpu"):
-            jax.config.update("jax_cpu_collectives_implementation", "gloo")
-        jax.distributed.initialize(given[0], processes, process)
+        jax.distributed.initialize(given[0], processes, process, heartbeat_timeout_seconds=patience)
         return f"process {process} of {processes}, by {source}"
     if _cluster_detected():
-        jax.distributed.initialize()
+        jax.distributed.initialize(heartbeat_timeout_seconds=patience)
         return f"process {jax.process_index()} of {jax.process_count()}, by the cluster's environment"
     return "one process"
 
@@ -63,3 +71,10 @@ def _numbers(processes: int | str, process: int | str, source: str) -> tuple[int
             "processes are counted from 0."
         )
     return numbers
+
+
+def _patience() -> int:
+    given = os.environ.get(PATIENCE, "") or str(PATIENCE_SECONDS)
+    if not given.isdecimal() or int(given) < 1:
+        raise UserError(f"{PATIENCE} is {given!r}; it is a whole number of seconds, 1 or more.")
+    return int(given)

@@ -1,0 +1,62 @@
+"""local.sh: four processes learn what one learns; one is killed, it is named, the others end, and the run goes on."""
+
+import os
+import re
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from tests.launch.shell import members, run, running, wait_until
+from vlfusion_jax.train.checkpoint_folders import has_checkpoint
+
+PROCESSES = 4
+
+
+@pytest.mark.parametrize("victim", [2, *(pytest.param(number, marks=pytest.mark.slow) for number in (0, 1, 3))])
+def test_one_of_four_is_killed(tmp_path, environment, train, losses, expected, victim):
+    workdir, log = tmp_path / "run", tmp_path / "log"
+    command = ["launch/local.sh", f"--processes={PROCESSES}", *train(workdir)]
+    with running(command, log, environment) as script:
+        wait_until(lambda: has_checkpoint(workdir), script, log)
+        processes = members(script.pid)
+        assert sorted(processes) == [*range(PROCESSES)]
+        os.kill(processes[victim], signal.SIGKILL)
+        start = time.monotonic()
+        status = script.wait(120)
+        seconds = time.monotonic() - start
+        assert members(script.pid) == {}
+    said = log.read_text()
+    assert status == 128 + signal.SIGKILL
+    assert seconds < 60, said
+    assert f"process {victim} of {PROCESSES} is lost, killed by SIGKILL" in said
+    for number in {*range(PROCESSES)} - {victim}:
+        assert f"process {number} of {PROCESSES}, by environment" in said
+        assert f"process {number} of {PROCESSES} is lost, killed by SIGKILL" not in said
+    # What jax says wherever there is no local.sh to see it.
+    assert re.search("leader task was preempted/died" if victim == 0 else rf"\b[Tt]ask[ :]{victim}\b", said)
+
+    before = max(losses(workdir))
+    assert before < max(expected)
+    said = run(command, tmp_path / "again", environment)
+    assert "resuming after step" in said
+    found = losses(workdir)
+    assert found.keys() == expected.keys()
+    np.testing.assert_allclose([*found.values()], [*expected.values()], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("words", "settings", "message"),
+    [
+        (["--processes=0"], {}, "--processes=0 is not a number of processes"),
+        ([], {"VLFUSION_NUM_PROCESSES": "two"}, "--processes=two is not a number of processes"),
+        ([], {"VLFUSION_PLATFORM": "rocm"}, "VLFUSION_PLATFORM is rocm, not cpu, gpu or tpu"),
+    ],
+)
+def test_mistakes(tmp_path, environment, words, settings, message):
+    log = tmp_path / "log"
+    with running(["launch/local.sh", *words, "train"], log, environment | settings) as script:
+        assert script.wait(60) == 2
+    assert message in log.read_text()
+    assert "Traceback" not in log.read_text()
