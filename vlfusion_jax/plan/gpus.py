@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 
 import jax
+import jaxlib
 from jax.experimental import topologies
 
 from vlfusion_jax.core.errors import UserError
@@ -48,8 +49,8 @@ def describe_gpus(name: str) -> list[jax.Device]:
         found = topologies.get_topology_desc(topology_name=kind, platform="cuda", target_config=target, topology=shape)
     except NotImplementedError as error:
         raise UserError(
-            "planning for a GPU needs its compiler: pip install 'vlfusion_jax[cuda13]' (4 GB; no GPU and no driver has "
-            "to be there)."
+            "planning for a GPU needs its compiler: pip install 'vlfusion_jax[cuda13]' (4 GB), or without cuDNN, which "
+            f"attention by cudnn asks for, jax-cuda13-plugin=={jaxlib.__version__} (0.4 GB). No GPU has to be there."
         ) from error
     return list(found.devices)
 
