@@ -23,6 +23,7 @@ from vlfusion_jax.plan.timing import Timing, interleave
 
 TOKENS, ANSWERS, RATE, DECAY = 40, 3129, 1e-4, 0.01
 GIVEN = 3  # answers with a score that a question has
+_BACKWARD = 3  # FLOPs of a training step, beside those of its forward pass
 
 
 class Comparison(NamedTuple):
@@ -31,6 +32,23 @@ class Comparison(NamedTuple):
     forward: dict[str, Timing]
     train: dict[str, Timing]
     forward_flops: float
+
+    def __str__(self) -> str:
+        """A table of the forward pass and one of the training step."""
+        forward = _table("forward pass", self.forward, self.forward_flops)
+        return "\n".join(forward + _table("training step", self.train, _BACKWARD * self.forward_flops))
+
+
+def _table(name: str, times: dict[str, Timing], flops: float) -> list[str]:
+    lines = ["", f"{name:<16}{'median s':>10}{'quartiles':>18}{'GFLOP/s':>10}{'ours is faster by':>20}"]
+    ours = times["ours"].median
+    for program, time in times.items():
+        quartiles = f"{time.low:.3f} - {time.high:.3f}"
+        lines.append(
+            f"{program:<16}{time.median:>10.3f}{quartiles:>18}{flops / time.median / 1e9:>10.0f}"
+            f"{f'{time.median / ours:.2f} x':>20}"
+        )
+    return lines
 
 
 def compare_vilt(batch: int, size: int, layers: int, rounds: int, compiled: bool) -> Comparison:

@@ -106,11 +106,7 @@ def estimate(run: Run, compiled: jax.stages.Compiled) -> Estimate:
     return Estimate(
         argument_bytes=memory.argument_size_in_bytes,
         temporary_bytes=memory.temp_size_in_bytes,
-        memory_bytes=memory.argument_size_in_bytes
-        + memory.output_size_in_bytes
-        - memory.alias_size_in_bytes
-        + memory.temp_size_in_bytes
-        + memory.generated_code_size_in_bytes,
+        memory_bytes=needed_bytes(compiled),
         capacity_bytes=device.memory_bytes,
         model_flops=flops,
         program_flops=program_flops(program),
@@ -124,6 +120,14 @@ def estimate(run: Run, compiled: jax.stages.Compiled) -> Estimate:
         examples_per_second=run.config.train.batch_size / step,
         mfu=flops / step / peak if peak else None,
     )
+
+
+def needed_bytes(compiled: jax.stages.Compiled) -> int:
+    """Of a device, that the compiler sets aside: arguments, results that take no argument's place, and the rest."""
+    memory = compiled.memory_analysis()
+    results = memory.output_size_in_bytes - memory.alias_size_in_bytes
+    others = memory.temp_size_in_bytes + memory.generated_code_size_in_bytes
+    return memory.argument_size_in_bytes + results + others
 
 
 def compute_time(program: Program, found: Sequence[Kernel], device: Device) -> tuple[float, str, tuple[str, ...]]:

@@ -1,0 +1,54 @@
+"""What a plan says of a program that is being measured."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from vlfusion_jax.core.errors import UserError
+from vlfusion_jax.plan.candidate import Candidate
+from vlfusion_jax.plan.estimate import estimate
+from vlfusion_jax.plan.measure import Ready
+from vlfusion_jax.plan.probes import Machine
+
+
+class Prediction(NamedTuple):
+    """Seconds of one update, or why there is no saying."""
+
+    seconds: float | None
+    missing: str = ""
+
+
+def predict(ready: Ready, machine: Machine | None) -> Prediction:
+    """Of the program that runs: on simulated devices by the rates of the `machine`, on others as a plan does."""
+    try:
+        if machine:
+            return Prediction(machine.step_seconds(ready.run, ready.compiled))
+        return Prediction(estimate(ready.run, ready.compiled).step_seconds)
+    except ValueError as error:
+        return Prediction(None, str(error))
+
+
+def read_plan(path: str | Path) -> dict[str, dict[str, Any]]:
+    """{label: estimate} of the candidates of a `plan.json` that compiled.
+
+    Raises:
+      UserError: it is none.
+    """
+    try:
+        rows = json.loads(Path(path).read_text(encoding="utf-8"))
+        return {Candidate(**row["candidate"]).label: row["estimate"] for row in rows if row["estimate"]}
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise UserError(f"--plan={path} is no plan.json of vlfusion plan: {error!r:.200}") from error
+
+
+def planned(ready: Ready, plan: Mapping[str, dict[str, Any]]) -> Prediction:
+    """What the plan says of the candidate, where it planned the same batch for the same number of devices."""
+    label, images = ready.candidate.label, ready.run.config.train.batch_size
+    if label not in plan:
+        return Prediction(None, f"the plan has no {label}; it has {', '.join(plan) or 'none that compiled'}")
+    seconds = plan[label]["step_seconds"]
+    there = round(plan[label]["examples_per_second"] * seconds)
+    if there != images:
+        return Prediction(None, f"the plan is for batches of {there} images, measured were {images}")
+    return Prediction(seconds)
