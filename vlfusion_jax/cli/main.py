@@ -15,7 +15,7 @@ from vlfusion_jax.config.keys import nearest
 from vlfusion_jax.core.errors import UserError
 
 COMMANDS = {
-    "bench": "measure speed against another implementation",
+    "bench": "measure a run on the devices that are here, beside the plan, or against another implementation",
     "train": "train a run and evaluate it; the same command again resumes it",
     "evaluate": "evaluate a trained run and print a table",
     "compare": "train several configs on the same data and budget; one table, one plot",
