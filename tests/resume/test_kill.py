@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import pytest
 
+from vlfusion_jax.cli.training import STOPPED
 from vlfusion_jax.config.keys import flatten as flatten_config
 from vlfusion_jax.core.tree import flatten
 from vlfusion_jax.data.vocabulary import Vocabulary
@@ -101,7 +102,7 @@ def test_killed_then_terminated_then_finished(config, uninterrupted, tmp_path):
     assert killed_at in range(7, STEPS, 7)
     status, output = interrupt(config, tmp_path, signal.SIGTERM, rng.randint(24, 30))
     assert f"resuming after step {killed_at}" in output
-    assert status == 0, output
+    assert status == STOPPED, output
     stopped_at = load_meta(tmp_path)["step"]
     assert 24 <= stopped_at < STEPS
     assert f"stopped by a signal after step {stopped_at} of {STEPS}" in output
@@ -115,6 +116,7 @@ def test_interrupted_at_a_random_moment(config, uninterrupted, tmp_path, number)
     after_step, delay = random.randint(1, STEPS - 5), random.random() * 0.1
     print(f"{number.name} {delay:.3f} s after step {after_step}")
     status, output = interrupt(config, tmp_path, number, after_step, delay)
-    assert status == (-signal.SIGKILL if number == signal.SIGKILL else 0), output
+    # The last step may be done before the signal is seen.
+    assert status in ([-signal.SIGKILL] if number == signal.SIGKILL else [STOPPED, 0]), output
     finish(config, tmp_path)
     assert_same(final(config, tmp_path), uninterrupted)

@@ -11,6 +11,7 @@ import contextlib
 import os
 import re
 import shlex
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +22,7 @@ from ml_collections import ConfigDict
 
 from vlfusion_jax.cli.arguments import parse_but_overrides, resolve
 from vlfusion_jax.cli.devices import define_device_flags, start_devices
-from vlfusion_jax.cli.training import open_splits, prepare, train_prepared
+from vlfusion_jax.cli.training import STOPPED, open_splits, prepare, train_prepared
 from vlfusion_jax.config.keys import flatten
 from vlfusion_jax.config.load import load_config, split_arg
 from vlfusion_jax.config.resume import check_workdir
@@ -90,7 +91,7 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
         say(f"[{number}/{len(plan)}] {planned.name}, in {planned.workdir}")
         with _naming(planned):
             if not train_prepared(job, splits, planned.workdir).finished:
-                return
+                sys.exit(STOPPED)
         contenders.append(_contender(planned, job))
     if jax.process_index() == 0:
         blind = blind_accuracy(*splits, data.eval_limit)["accuracy_blind"]

@@ -28,7 +28,10 @@ COMMANDS = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run `vlfusion ARGUMENTS`; one message on stderr and exit status 2 for bad input, 130 for Ctrl-C."""
+    """Run `vlfusion ARGUMENTS`; one message on stderr and exit status 2 for bad input, 130 for Ctrl-C.
+
+    Training that a signal stopped, and saved, leaves by `SystemExit` with 75.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         _dispatch(arguments)

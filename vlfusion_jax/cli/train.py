@@ -1,9 +1,10 @@
 """vlfusion train --config=FILE.py[:ARG] [--workdir=DIR] [--config.KEY=VALUE ...]
 
 Trains the run, evaluates it, prints a table and draws curves. The same command again resumes from the newest checkpoint
-of the work directory, exactly; SIGTERM and Ctrl-C save first.
+of the work directory, exactly; SIGTERM and Ctrl-C save first, and then the exit status is 75.
 """
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from PIL import Image
 from vlfusion_jax.cli.arguments import define_config_flag, parse_with_config
 from vlfusion_jax.cli.devices import define_device_flags, start_devices
 from vlfusion_jax.cli.evaluate import evaluate_split, print_table
-from vlfusion_jax.cli.training import open_splits, prepare, train_prepared
+from vlfusion_jax.cli.training import STOPPED, open_splits, prepare, train_prepared
 from vlfusion_jax.config.resume import check_workdir
 from vlfusion_jax.data.records import Source
 from vlfusion_jax.evals.blind import blind_accuracy
@@ -51,7 +52,7 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
     job = prepare(config, splits, workdir)
     outcome = train_prepared(job, splits, workdir)
     if not outcome.finished:
-        return
+        sys.exit(STOPPED)
     metrics = outcome.evaluation or evaluate_split(job, outcome.state.params, splits.test)
     blind = blind_accuracy(*splits, config.data.eval_limit) if config.tasks.vqa.weight else {}
     print_table(metrics, blind, config)

@@ -18,6 +18,9 @@ from vlfusion_jax.train.checkpoint_folders import has_checkpoint
 from vlfusion_jax.train.loop import Outcome, train
 from vlfusion_jax.train.setup import Run, build, check_best_metric
 
+# Exit status of a run that a signal stopped, sysexits.h's "try again": nothing is wrong, and it is not trained yet.
+STOPPED = 75
+
 
 class Splits(NamedTuple):
     """What a run learns from, and what it is evaluated on."""
