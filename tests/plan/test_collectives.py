@@ -147,6 +147,19 @@ def test_pairs_of_start_and_end_and_a_loop_that_only_its_counter_measures():
     ]
 
 
+def test_in_two_parts_between_which_nothing_runs():
+    shape, groups = "(bf16[64,32]{1,0}, bf16[128,32]{1,0})", "replica_groups=[4,2]<=[8], dimensions={0}"
+    old = f"%start = {shape} all-gather-start(%x), {groups}"
+    waiting = f'{old}, backend_config={{"collective_backend_config":{{"is_sync":true}}}}'
+    assert old in ASYNCHRONOUS
+    assert [each.asynchronous for each in collectives(parse(ASYNCHRONOUS.replace(old, waiting)), MESH)] == [False] * 2
+
+
+def test_a_program_that_is_not_shown():
+    with pytest.raises(ValueError, match="upgrade it"):
+        parse(None)
+
+
 def test_a_loop_that_never_runs():
     program = parse(ASYNCHRONOUS.replace("%end = s32[] constant(24)", "%end = s32[] constant(1)"))
     assert [each.times for each in collectives(program, MESH)] == [0, 1]

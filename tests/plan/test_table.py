@@ -44,6 +44,9 @@ def test_what_is_printed():
 def test_what_the_time_leaves_out_is_said():
     last = format_rows([row("fast", unpriced=("scatter.3", "sort"))]).splitlines()[-1]
     assert last == "fast: the time leaves out what the compiler has no cycles for: scatter.3, sort"
+    last = format_rows([row("fast", unpriced=("call",), compute_by="roofline")]).splitlines()[-1]
+    assert last.startswith("fast: the time leaves out the arithmetic")
+    assert last.endswith(": call")
 
 
 def test_what_is_kept_and_drawn():

@@ -1,6 +1,7 @@
 """NVIDIA GPUs by name, `h100:8`: described to the CUDA plugin's compiler, without any being there, and their links."""
 
 import importlib.resources
+import os
 import re
 from collections.abc import Sequence
 
@@ -43,6 +44,8 @@ def describe_gpus(name: str) -> list[jax.Device]:
     kind, _, count = name.partition(":")
     in_node = min(int(count), NODE)
     target = importlib.resources.files("vlfusion_jax.plan").joinpath("targets", f"{kind}.txtpb").read_text("utf-8")
+    # There is nothing to try kernels on, as older versions of JAX would.
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_autotune_level=0"
     # Partitions × nodes × GPUs of a node.
     shape = f"1x{int(count) // in_node}x{in_node}"
     try:

@@ -129,12 +129,16 @@ def _without_copies(computation: dict[str, Instruction], name: str) -> Instructi
     return found
 
 
-def parse(text: str) -> Program:
+def parse(text: str | None) -> Program:
     """Reads what `compiled.as_text()` gives.
 
     Raises:
-      ValueError: no computation in it begins with ENTRY.
+      ValueError: no computation in it begins with ENTRY, or it gives nothing, as for GPUs in older versions of JAX.
     """
+    if text is None:
+        raise ValueError(
+            "this version of JAX does not show the programs that it compiles: upgrade it, to 0.10 or later"
+        )
     computations: dict[str, dict[str, Instruction]] = {}
     entry, current = "", None
     for line in text.splitlines():

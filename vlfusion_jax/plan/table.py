@@ -12,6 +12,11 @@ from vlfusion_jax.plan.candidate import Candidate
 from vlfusion_jax.plan.estimate import Estimate
 
 _GIB = 2**30
+# By what the compute time comes from.
+_UNPRICED = {
+    "cycles": "the time leaves out what the compiler has no cycles for",
+    "roofline": "the time leaves out the arithmetic, not the bytes, of calls that do not say what they compute",
+}
 
 
 @dataclass(frozen=True)
@@ -83,8 +88,7 @@ def format_rows(rows: Sequence[Row]) -> str:
     ]
     lines += [f"{row.candidate.label}: {row.problem}" for row in rows if row.problem]
     lines += [
-        f"{row.candidate.label}: the time leaves out what the compiler has no cycles for: "
-        + ", ".join(row.estimate.unpriced)
+        f"{row.candidate.label}: {_UNPRICED[row.estimate.compute_by]}: {', '.join(row.estimate.unpriced)}"
         for row in rows
         if row.estimate and row.estimate.unpriced
     ]
