@@ -10,6 +10,7 @@ def get_strategy(arg: str = "") -> dict:
         "rules": {
             "batch": ("data", "fsdp"),
             "sequence": None,
+            "residual_sequence": None,
             "embed_activation": None,
             "layers": None,
             "embed": None,

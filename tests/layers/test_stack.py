@@ -74,7 +74,16 @@ def test_scanned_equals_unrolled(results, layout):
 
 
 @pytest.mark.parametrize(
-    ("scan", "remat"), [(True, "full"), (True, "dots"), (True, "dots_no_batch"), (False, "full"), (False, "dots")]
+    ("scan", "remat"),
+    [
+        (True, "full"),
+        (True, "dots"),
+        (True, "dots_no_batch"),
+        (True, "names"),
+        (True, "offload"),
+        (False, "full"),
+        (False, "dots"),
+    ],
 )
 def test_recomputation_changes_nothing(results, scan, remat):
     compare(results("joint", scan, remat, False), results("joint", scan, "none", False))
@@ -98,7 +107,7 @@ def test_the_more_is_computed_again_the_less_is_kept():
         _, backward = jax.vjp(lambda v: module.apply(v, x, masks, rngs={"dropout": jax.random.key(2)})[0], variables)
         return sum(leaf.nbytes for leaf in jax.tree.leaves(backward))
 
-    kept_bytes = [kept(remat) for remat in ("full", "dots_no_batch", "dots", "none")]
+    kept_bytes = [kept(remat) for remat in ("full", "names", "dots", "none")]
     assert kept_bytes == sorted(set(kept_bytes))
 
 

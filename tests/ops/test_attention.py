@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from vlfusion_jax.ops.attention import dot_product_attention
+from vlfusion_jax.ops.attention import attention_weights, dot_product_attention
+from vlfusion_jax.ops.dropout import keep_mask, kept_share
 
 BATCH, HEADS, QUERIES, KEYS, WIDTH = 3, 2, 5, 7, 6
 
@@ -24,9 +25,9 @@ def arrays():
 
 def value_and_gradients(query, key, value, grad, mask):
     def scalar(*inputs):
-        return (dot_product_attention(*inputs, mask)[0] * grad).sum()
+        return (dot_product_attention(*inputs, mask) * grad).sum()
 
-    attended, weights = dot_product_attention(query, key, value, mask)
+    attended, weights = dot_product_attention(query, key, value, mask), attention_weights(query, key, mask)
     return attended, weights, jax.grad(scalar, argnums=(0, 1, 2))(query, key, value)
 
 
@@ -43,8 +44,8 @@ def test_equals_torch(arrays):
 
 
 def test_weights_are_the_softmax_and_sum_to_one(arrays):
-    query, key, value, _, mask = arrays
-    _, weights = dot_product_attention(query, key, value, mask)
+    query, key, _, _, mask = arrays
+    weights = attention_weights(query, key, mask)
     scores = np.einsum("bhqd,bhkd->bhqk", query.astype(np.float64), key) / np.sqrt(WIDTH)
     exp = np.exp(scores) * mask[:, None, None, :]
     np.testing.assert_allclose(weights, exp / exp.sum(-1, keepdims=True), atol=1e-6)
@@ -77,20 +78,49 @@ def test_masked_keys_and_values_do_not_matter(arrays):
 def test_softmax_is_f32_where_inputs_are_bf16(arrays):
     query, key, value, _, mask = arrays
     low = [jnp.asarray(x, jnp.bfloat16) for x in (query, key, value)]
-    attended, weights = dot_product_attention(*low, mask)
+    attended, weights = dot_product_attention(*low, mask), attention_weights(*low[:2], mask)
     assert attended.dtype == jnp.bfloat16
     assert weights.dtype == jnp.float32
     np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-6)
 
 
-def test_dropout_keeps_the_mean_and_the_returned_weights(arrays):
+def test_a_causal_query_sees_what_comes_before(arrays):
+    query, _, _, grad, _ = arrays
+    key, value = query[:, :, ::-1] + 1, grad[:, :, ::-1]
+    mask = np.ones((BATCH, QUERIES), np.int32)
+    ours = dot_product_attention(query, key, value, mask, causal=True)
+    theirs = [torch.tensor(np.ascontiguousarray(x)) for x in (query, key, value)]
+    np.testing.assert_allclose(
+        ours, torch.nn.functional.scaled_dot_product_attention(*theirs, is_causal=True), atol=2e-6
+    )
+    assert not np.triu(np.asarray(attention_weights(query, key, mask, causal=True)), 1).any()
+
+
+def test_dropout_keeps_the_mean(arrays):
     query, key, value, _, mask = arrays
-    plain, weights = dot_product_attention(query, key, value, mask)
+    plain = dot_product_attention(query, key, value, mask)
     keys = jax.random.split(jax.random.key(0), 1000)
     drop = jax.jit(jax.vmap(lambda k: dot_product_attention(query, key, value, mask, dropout_rate=0.25, dropout_key=k)))
-    dropped, dropped_weights = drop(keys)
-    np.testing.assert_allclose(dropped_weights[0], weights, atol=1e-6)
-    deviation = np.asarray(dropped).std(0)
+    dropped = np.asarray(drop(keys))
+    deviation = dropped.std(0)
     assert (deviation > 0).all()
-    error = np.abs(np.asarray(dropped).mean(0) - plain)
+    error = np.abs(dropped.mean(0) - plain)
     assert (error < 5 * deviation / np.sqrt(len(keys))).all()
+
+
+def test_gradients_under_dropout(arrays):
+    """Against automatic differentiation of the equation, with the same weights dropped."""
+    query, key, value, grad, mask = arrays
+    drop_key = jax.random.key(3)
+    kept = keep_mask(0.25, drop_key, (BATCH, HEADS, QUERIES, KEYS))
+
+    def ours(*inputs):
+        return (dot_product_attention(*inputs, mask, dropout_rate=0.25, dropout_key=drop_key) * grad).sum()
+
+    def expected(query, key, value):
+        dropped = attention_weights(query, key, mask) * kept / kept_share(0.25)
+        return (jnp.einsum("bhqk,bhkd->bhqd", dropped, value) * grad).sum()
+
+    pairs = zip(*(jax.grad(f, argnums=(0, 1, 2))(query, key, value) for f in (ours, expected)), strict=True)
+    for one, other in pairs:
+        np.testing.assert_allclose(one, other, atol=5e-6)

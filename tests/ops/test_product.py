@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import vlfusion_jax
-from vlfusion_jax.ops.product import gradient_by_einsum, gradient_by_matrices, product
+from vlfusion_jax.ops.product import gradient_by_einsum, gradient_by_matrices, product, table_product
 
 
 def equations() -> list[str]:
@@ -89,3 +89,18 @@ def test_no_rows():
     gradients = jax.jit(jax.grad(lambda *a: product("btd,df->btf", *a).sum(), argnums=(0, 1)))(x, kernel)
     assert gradients[0].shape == x.shape
     np.testing.assert_array_equal(gradients[1], np.zeros((4, 5)))
+
+
+def test_products_with_the_rows_of_a_table():
+    rng = np.random.default_rng(1)
+    x, table, grad = (rng.normal(size=shape).astype(np.float32) for shape in ((3, 4, 5), (7, 5), (3, 4, 7)))
+    value, pullback = jax.vjp(table_product, x, table)
+    np.testing.assert_allclose(value, x.astype(np.float64) @ table.T, atol=5e-6)
+    of_x, of_table = pullback(jnp.asarray(grad))
+    np.testing.assert_allclose(of_x, grad.astype(np.float64) @ table, atol=5e-6)
+    np.testing.assert_allclose(of_table, np.einsum("abv,abd->vd", grad.astype(np.float64), x), atol=5e-6)
+    low = [jnp.asarray(a, jnp.bfloat16) for a in (x, table)]
+    value, pullback = jax.vjp(table_product, *low)
+    assert value.dtype == jnp.float32
+    assert [a.dtype for a in pullback(jnp.asarray(grad))] == [jnp.bfloat16] * 2
+    np.testing.assert_allclose(value, x @ table.T, atol=0.1)

@@ -10,7 +10,8 @@ from vlfusion_jax.train.setup import build
 
 STEPS = 20
 TASKS = {"single_stream": ("mlm", "itm", "vqa"), "two_stream": ("itm", "vqa"), "cross_attention": ("vqa",)}
-CASES = [(kind, sharding) for kind in ("single_stream", "two_stream") for sharding in ("dp", "fsdp", "fsdp_tp")]
+STRATEGIES = ("dp", "fsdp", "fsdp_tp", "tp_sp:4", "hybrid", "zero1")
+CASES = [(kind, sharding) for kind in ("single_stream", "two_stream") for sharding in STRATEGIES]
 CASES += [("cross_attention", "fsdp_tp")]
 
 

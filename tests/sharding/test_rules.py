@@ -10,10 +10,11 @@ from jax.sharding import PartitionSpec as P
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.core.partitioned import with_axes
+from vlfusion_jax.core.tree import flatten
 from vlfusion_jax.parallel.loading import load_strategy
 from vlfusion_jax.parallel.mesh import axis_sizes
 from vlfusion_jax.parallel.placement import param_shardings
-from vlfusion_jax.parallel.strategy import Strategy, constrain
+from vlfusion_jax.parallel.strategy import Strategy, constrain, within
 from vlfusion_jax.train.setup import build
 
 
@@ -132,8 +133,51 @@ def test_a_strategy_file_of_ones_own(tmp_path, fsdp_tp):
         file.write_text(f"def get_strategy(arg=''):\n    return {wrong!r}\n")
         with pytest.raises(UserError, match=r"mine\.py: get_strategy must return \{'mesh'.*'rules'"):
             load_strategy(str(file))
-    with pytest.raises(UserError, match=r"no such strategy; use one of \['dp', 'fsdp', 'fsdp_tp'\]"):
+    known = r"\['dp', 'fsdp', 'fsdp_tp', 'hybrid', 'tp_sp', 'zero1'\]"
+    with pytest.raises(UserError, match=rf"no such strategy; use one of {known}"):
         load_strategy("fsdq")
+
+
+def test_rules_of_the_optimizer_and_of_parts(fsdp_tp):
+    parts = {"encoder": {"embed": None, "mlp": ("fsdp", "tensor")}}
+    strategy = Strategy("mine", fsdp_tp.mesh, fsdp_tp.rules, {"embed": None, "heads": None}, parts)
+    axes, shape = ("embed", "mlp"), (8, 16)
+    assert place(fsdp_tp, shape, axes).shard_shape(shape) == (2, 8)
+    assert place(strategy, shape, axes).shard_shape(shape) == (8, 2)  # the module is called encoder
+    assert place(strategy, (8, 4), ("embed", "heads")).shard_shape((8, 4)) == (8, 2)
+    assert place(strategy.of_optimizer(), (8, 4), ("embed", "heads")).is_fully_replicated
+    assert strategy.of_part("encoder/layers").rules["mlp"] == ("fsdp", "tensor")
+    assert strategy.of_part("encoder_2").rules == fsdp_tp.rules
+    for table, where in (({"embde": None}, "optimizer"), ({"embed": "tensr"}, "optimizer")):
+        with pytest.raises(UserError, match=f"'mine', {where}: .*emb"):
+            Strategy("mine", fsdp_tp.mesh, fsdp_tp.rules, table)
+    with pytest.raises(UserError, match=r"'mine', parts/encoder: unknown logical axes \['embde'\]"):
+        Strategy("mine", fsdp_tp.mesh, fsdp_tp.rules, {}, {"encoder": {"embde": None}})
+
+
+def test_activations_within_a_part(fsdp_tp):
+    strategy = Strategy(
+        "mine", fsdp_tp.mesh, fsdp_tp.rules, {}, {"image_layers": {"batch": ("data", "fsdp", "tensor")}}
+    )
+    x = jax.ShapeDtypeStruct((8, 3), "float32", sharding=fsdp_tp.replicated)
+
+    def laid_out(x):
+        with strategy.activate(), within("image_layers"):
+            inside = constrain(2 * x, names.BATCH, names.SEQUENCE)
+        with strategy.activate(), within("text_layers"):
+            return inside, constrain(3 * x, names.BATCH, names.SEQUENCE)
+
+    inside, outside = jax.jit(laid_out).lower(x).compile().output_shardings
+    assert (inside.shard_shape((8, 3)), outside.shard_shape((8, 3))) == ((1, 3), (2, 3))
+
+
+def test_optimizer_state_alone_is_split(small_config, small_vocabulary):
+    run = build(small_config(sharding="zero1"), small_vocabulary)
+    for path, leaf in flatten(run.abstract_state.params).items():
+        assert leaf.sharding.is_fully_replicated, path
+    moments = [leaf for path, leaf in flatten(run.abstract_state.opt_state).items() if path.endswith("kernel")]
+    assert moments
+    assert not any(leaf.sharding.is_fully_replicated for leaf in moments)
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from vlfusion_jax.core import names
 from vlfusion_jax.core.tree import flatten
 from vlfusion_jax.tasks.itm import WEIGHT as ITM_WEIGHT
 from vlfusion_jax.tasks.vqa import WEIGHT as VQA_WEIGHT
+from vlfusion_jax.train.objective import run_views, view_inputs
 from vlfusion_jax.train.setup import build
 
 
@@ -65,3 +67,33 @@ def test_one_task_without_items_leaves_the_others_alone(run, batch, random_state
     assert float(metrics["vqa_loss"]) == 0
     np.testing.assert_allclose(metrics["loss"], 0.5 * metrics["itm_loss"], rtol=1e-6)
     assert metrics["grad_norm"] > 0
+
+
+@pytest.mark.parametrize("family", ["single_stream", "two_stream", "cross_attention"])
+def test_views_side_by_side_are_as_views_alone(small_config, small_vocabulary, random_batch, random_state, family):
+    """Two captions and two questions of each image, all equally long: one pass of four texts an image."""
+    masked = family == "single_stream"  # where all words see the image
+    config = small_config(model__family=family, model__layers=1, data__question_length=10, tasks__mlm__weight=masked)
+    run, batch = build(config, small_vocabulary, jax.devices()[:1]), random_batch(config, 3)
+    params = random_state(run).params
+    together = run_views(run.model, params, batch, run.tasks, None)
+    assert set(together) == {names.MATCH, names.QUESTION} | ({names.MASKED} if masked else set())
+    for task in run.tasks:
+        alone = run.model.apply({"params": params}, view_inputs(batch, task.view), (task.name,))
+        ours = together[task.view]
+        np.testing.assert_allclose(ours.logits[task.name], alone.logits[task.name], atol=2e-6, err_msg=task.name)
+        for name in ("text", "image", "text_mask", "image_mask", "pooled"):
+            np.testing.assert_allclose(getattr(ours, name), getattr(alone, name), atol=2e-6, err_msg=name)
+
+
+def test_views_of_one_length_take_one_pass(small_config, small_vocabulary, random_batch):
+    def products(question_length: int) -> tuple[int, int]:
+        config = small_config(data__question_length=question_length, model__scan_layers=False, model__remat="none")
+        run = build(config, small_vocabulary, jax.devices()[:1])
+        traced = jax.make_jaxpr(run.eval_step)(run.abstract_state.params, random_batch(config, 0))
+        return str(traced).count("dot_general"), run.flops_per_step
+
+    (apart, flops_apart), (together, flops_together) = products(9), products(10)
+    assert together < 0.7 * apart
+    # The image is embedded once; all else is as before, but for questions that are longer by a token.
+    assert flops_together < flops_apart * 10 / 9

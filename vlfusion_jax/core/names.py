@@ -12,7 +12,8 @@ MESH_AXES = (DATA, FSDP, TENSOR)
 
 # Logical axes of parameters and activations; a sharding strategy maps each to mesh axes.
 BATCH = "batch"
-SEQUENCE = "sequence"
+SEQUENCE = "sequence"  # where heads or hidden units may be split
+RESIDUAL_SEQUENCE = "residual_sequence"  # between those parts
 LAYERS = "layers"
 EMBED = "embed"
 EMBED_ACTIVATION = "embed_activation"  # of activations, where EMBED is of parameters
@@ -28,7 +29,7 @@ TYPES = "types"
 PIXELS = "pixels"
 WINDOW = "window"
 LOGICAL_AXES = (
-    BATCH, SEQUENCE, LAYERS, EMBED, EMBED_ACTIVATION, HEADS, HEAD_DIM, MLP, MLP_BIAS,
+    BATCH, SEQUENCE, RESIDUAL_SEQUENCE, LAYERS, EMBED, EMBED_ACTIVATION, HEADS, HEAD_DIM, MLP, MLP_BIAS,
     VOCAB, VOCAB_BIAS, ANSWERS, POSITIONS, TYPES, PIXELS, WINDOW,
 )  # fmt: skip
 
@@ -74,8 +75,11 @@ CAPTION = "caption"
 ANSWER = "answer"  # a text, where VQA is a class
 VIEW_OF_TASK = {MLM: MASKED, ITM: MATCH, VQA: QUESTION}
 
-# Values that the backward pass keeps beside matrix products; dropout's masks have the name of their random stream.
-SOFTMAX = "softmax"
+# Values that the backward pass may keep; dropout's masks have the name of their random stream.
+SOFTMAX = "softmax"  # logarithm of its denominator
+ATTENDED = "attended"
+QKV = "qkv"  # queries, keys and values
+EXPANDED = "expanded"  # hidden units before the activation
 
 # Random streams.
 PARAMS = "params"

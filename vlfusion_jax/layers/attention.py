@@ -5,10 +5,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.ad_checkpoint import checkpoint_name
 
 from vlfusion_jax.core import names
 from vlfusion_jax.layers.projection import Projection
-from vlfusion_jax.ops.attention import dot_product_attention
+from vlfusion_jax.ops.attention import attention_weights, dot_product_attention
 from vlfusion_jax.parallel.strategy import constrain
 
 
@@ -23,6 +24,7 @@ class Attention(nn.Module):
       width: of all heads together; 0 = that of the queries.
       dropout: on the weights, where `train`.
       causal: whether a query sees only the keys up to its own place.
+      capture: also return the weights.
     """
 
     heads: int
@@ -30,17 +32,20 @@ class Attention(nn.Module):
     dropout: float = 0.0
     train: bool = False
     causal: bool = False
+    capture: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, queries_btd: jax.Array, keys_bsd: jax.Array, mask_bs: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def __call__(
+        self, queries_btd: jax.Array, keys_bsd: jax.Array, mask_bs: jax.Array
+    ) -> tuple[jax.Array, jax.Array | None]:
         """Attends from `queries_btd` [batch, t, embed] to `keys_bsd` [batch, s, any width] where `mask_bs` is 1.
 
         The keys may have fewer rows than the queries, which divide by them: equal shares of consecutive query rows then
         attend to one row of keys. They are laid end to end, so that keys are projected once and never copied.
 
         Returns:
-          [batch, t, embed], and the weights [batch, heads, t, s] in f32.
+          [batch, t, embed], and the weights [batch, heads, t, s] in f32, None unless captured.
         """
         batch, length, embed = queries_btd.shape
         width = self.width or embed
@@ -55,16 +60,20 @@ class Attention(nn.Module):
             )(x)  # fmt: skip
             # Behind the product: an einsum to this order turns the kernel and all of x round before it.
             y = y.swapaxes(1, 2)
-            return constrain(y, names.BATCH, names.HEADS, names.SEQUENCE, names.HEAD_DIM)
+            return checkpoint_name(constrain(y, names.BATCH, names.HEADS, names.SEQUENCE, names.HEAD_DIM), names.QKV)
 
         query, key, value = into_heads("query", queries_btd), into_heads("key", keys_bsd), into_heads("value", keys_bsd)
         dropout_key = self.make_rng(names.DROPOUT) if self.train and self.dropout > 0 else None
-        attended, weights = dot_product_attention(
+        attended = dot_product_attention(
             query, key, value, mask_bs, causal=self.causal, dropout_rate=self.dropout, dropout_key=dropout_key
         )
         output = Projection(
             "bthk,hkd->btd", (self.heads, head_dim, embed), (names.HEADS, names.HEAD_DIM, names.EMBED),
             (embed,), (names.EMBED,), dtype=self.dtype, name="output",
         )(attended.swapaxes(1, 2))  # fmt: skip
+        output = output.reshape(batch, length, embed)
+        if not self.capture:
+            return output, None
+        weights = attention_weights(query, key, mask_bs, causal=self.causal)
         heads_outside = weights.reshape(batch // shared, self.heads, shared, length, -1).swapaxes(1, 2)
-        return output.reshape(batch, length, embed), heads_outside.reshape(batch, self.heads, length, -1)
+        return output, heads_outside.reshape(batch, self.heads, length, -1)

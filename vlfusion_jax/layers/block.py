@@ -153,7 +153,7 @@ class FusionLayer(nn.Module):
                     branch, attention[f"{s}_{kind}_{i}"] = attend(read, keys, mask)
                 branch = Dropout(block.dropout, self.train)(branch)
                 new[s] = x[s] + branch if block.norm == "pre" else norm(s, block)(x[s] + branch)
-                new[s] = constrain(new[s], names.BATCH, names.SEQUENCE, names.EMBED_ACTIVATION)
+                new[s] = constrain(new[s], names.BATCH, names.RESIDUAL_SEQUENCE, names.EMBED_ACTIVATION)
             x = new
         return x, attention
 
@@ -170,4 +170,4 @@ class FusionLayer(nn.Module):
         cross = kind == CROSS
         heads = (cross and block.cross_heads) or block.heads
         width = block.cross_width if cross else 0
-        return heads, width, block.attention_dropout, self.train, self.stage.causal and not cross
+        return heads, width, block.attention_dropout, self.train, self.stage.causal and not cross, self.capture

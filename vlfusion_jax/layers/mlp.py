@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.ad_checkpoint import checkpoint_name
 
 from vlfusion_jax.core import names
 from vlfusion_jax.layers.projection import Projection
@@ -26,8 +27,8 @@ class Mlp(nn.Module):
             "btd,df->btf", (width, self.hidden), (names.EMBED, names.MLP),
             (self.hidden,), (names.MLP_BIAS,), dtype=self.dtype, name="expand",
         )(x_btd)  # fmt: skip
-        hidden = ACTIVATIONS[self.activation](constrain(hidden, names.BATCH, names.SEQUENCE, names.MLP))
+        hidden = checkpoint_name(constrain(hidden, names.BATCH, names.SEQUENCE, names.MLP), names.EXPANDED)
         return Projection(
             "btf,fd->btd", (self.hidden, width), (names.MLP, names.EMBED),
             (width,), (names.EMBED,), dtype=self.dtype, name="contract",
-        )(hidden)  # fmt: skip
+        )(ACTIVATIONS[self.activation](hidden))  # fmt: skip

@@ -10,11 +10,19 @@ from vlfusion_jax.core import names
 from vlfusion_jax.layers.block import FusionLayer, Stage
 
 _policies = jax.checkpoint_policies
-_CHEAP = _policies.save_only_these_names(names.DROPOUT, names.SOFTMAX)
+_OF_LITTLE_SIZE = (names.DROPOUT, names.SOFTMAX, names.ATTENDED)
+_CHEAP = _policies.save_only_these_names(*_OF_LITTLE_SIZE)
 # What the backward pass finds in memory instead of computing it again.
 REMAT_POLICIES = {
     "dots": _policies.save_from_both_policies(_policies.dots_saveable, _CHEAP),
     "dots_no_batch": _policies.save_from_both_policies(_policies.dots_with_no_batch_dims_saveable, _CHEAP),
+    "names": _policies.save_only_these_names(*_OF_LITTLE_SIZE, names.EXPANDED),
+    "offload": _policies.save_and_offload_only_these_names(
+        names_which_can_be_saved=list(_OF_LITTLE_SIZE),
+        names_which_can_be_offloaded=[names.QKV, names.EXPANDED],
+        offload_src="device",
+        offload_dst="pinned_host",
+    ),
     "full": None,
 }
 
@@ -24,8 +32,9 @@ class Stack(nn.Module):
 
     Attributes:
       scan: stack the parameters and scan over them: one compiled layer whatever the depth.
-      remat: what the backward pass computes again: `none`, what is no matrix product (`dots`), also the products within
-        attention (`dots_no_batch`), or all but the inputs of each layer (`full`).
+      remat: what the backward pass computes again: nothing (`none`); what is no matrix product (`dots`), or also
+        products of two activations (`dots_no_batch`); also queries, keys and values (`names`); or all but the inputs of
+        each layer (`full`). `offload` is as `dots`, with what is largest of it in the host's memory meanwhile.
     """
 
     stage: Stage

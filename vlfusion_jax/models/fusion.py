@@ -1,6 +1,7 @@
 """The fusion engine: one module that every family is a specification of."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -14,15 +15,15 @@ from vlfusion_jax.layers.recurrent import RecurrentStack
 from vlfusion_jax.layers.stack import Stack
 from vlfusion_jax.models.heads import ClassLogits, Contrast, LateLogits, RegionLogits, WordLogits
 from vlfusion_jax.models.inputs import ImageTokens, LearnedTokens, Regions, TextTokens
-from vlfusion_jax.models.output import FusionOutput
+from vlfusion_jax.models.output import FusionOutput, Texts, of_texts
 from vlfusion_jax.models.pooling import Combined, Pooled, pool_tokens
 from vlfusion_jax.models.spec.heads import ClassHead, ContrastiveHead, RegionHead, WordHead
 from vlfusion_jax.models.spec.inputs import ImageInput, Input, LearnedInput, RegionInput, TextInput
 from vlfusion_jax.models.spec.model import ModelSpec
 from vlfusion_jax.models.spec.steps import Add, Bridge, Join, Recurrent, Transform
 from vlfusion_jax.models.spec.streams import IMAGE, JOINT, POOLED, TARGET, TEXT, pooled_of
-from vlfusion_jax.models.steps import Bridged, Transformed, repeat_rows, updated_streams
-from vlfusion_jax.parallel.strategy import constrain
+from vlfusion_jax.models.steps import Bridged, Transformed, pad_tokens, repeat_rows, updated_streams
+from vlfusion_jax.parallel.strategy import constrain, token_multiple, within
 
 Streams = dict[str, jax.Array]
 
@@ -45,8 +46,9 @@ class FusionModel(nn.Module):
         train: bool = False,
         capture: bool = False,
         encoded: FusionOutput | None = None,
+        texts: Mapping[str, Texts] = MappingProxyType({}),
     ) -> FusionOutput:
-        """Runs the model on one view of a batch.
+        """Runs the model on texts and their images.
 
         Args:
           inputs: what the inputs of `spec` read: `image` [images, H, W, 3] uint8 (or float in [0, 1]) and `image_mask`
@@ -60,6 +62,7 @@ class FusionModel(nn.Module):
           capture: also return hidden states and attention weights.
           encoded: output of a call without `target`, from which text and image are taken: only `target` is read and
             worked on. Rows i*k … i*k+k-1 of it belong to row i of that call.
+          texts: {head: those that it is applied to, and whose `positions` it is given}; by default all.
         """
         spec = self.spec
 
@@ -116,7 +119,16 @@ class FusionModel(nn.Module):
             text_mask=masks.get(spec.text),
             image_mask=masks.get(spec.image),
             pooled=pooled,
-            logits={name: self._head(name, inputs, streams, masks, sources, pooled) for name in heads},
+            logits={
+                name: self._head(
+                    name,
+                    inputs,
+                    *of_texts((streams, masks), texts.get(name)),
+                    sources,
+                    of_texts(pooled, texts.get(name)),
+                )
+                for name in heads
+            },
             streams={name: x for name, x in streams.items() if name not in (spec.text, spec.image, JOINT)},
             embedded=embedded,
             hidden=hidden if capture else {},
@@ -157,8 +169,10 @@ class FusionModel(nn.Module):
         if len(stage.context) > 1:  # laid end to end, so of as many rows
             repeat_rows(read, read_masks, stage.context, len(streams[updated[0]]))
         stack = Stack(stage, self.spec.scan, self.spec.remat, train, capture, self.dtype, name=stage.name)
-        new, captured = stack(read, read_masks)
-        streams.update({s: new[s] for s in updated})
+        with within(stage.name):
+            multiple = 1 if capture else token_multiple()  # what is captured has no padding
+            new, captured = stack(*({s: pad_tokens(x[s], multiple) for s in present} for x in (read, read_masks)))
+        streams.update({s: new[s][:, : streams[s].shape[1]] for s in updated})
         return captured
 
     def _pool(self, streams: Streams, masks: Streams) -> jax.Array | tuple[jax.Array, ...] | None:

@@ -16,6 +16,7 @@ from vlfusion_jax.models.pooling import Pooled
 from vlfusion_jax.models.spec.heads import ClassHead, ContrastiveHead, RegionHead, WordHead
 from vlfusion_jax.ops.activations import ACTIVATIONS
 from vlfusion_jax.ops.attention import MASKED_SCORE
+from vlfusion_jax.ops.product import table_product
 
 
 class WordLogits(nn.Module):
@@ -37,7 +38,7 @@ class WordLogits(nn.Module):
         table = words_vd
         if not self.spec.tied:
             table = Table(*words_vd.shape, names.VOCAB, self.dtype, name="words")()
-        logits = jnp.einsum("bpd,vd->bpv", x, table.astype(self.dtype), preferred_element_type=jnp.float32)
+        logits = table_product(x, table.astype(self.dtype))
         init = with_axes(nn.initializers.zeros_init(), names.VOCAB_BIAS)
         bias = self.param("bias", init, (words_vd.shape[0],), jnp.float32)
         return mask_classes(logits + bias, self.vocab)

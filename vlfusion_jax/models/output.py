@@ -1,7 +1,41 @@
 """What a fusion model returns."""
 
+from dataclasses import dataclass
+from typing import Any
+
 import jax
 from flax import struct
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Some of the texts of every image, where a model runs on all of them at once.
+
+    Attributes:
+      first: number of the first one, of an image's.
+      count: how many, one after the other.
+      of: how many texts an image has.
+      rows: of them all.
+    """
+
+    first: int
+    count: int
+    of: int
+    rows: int
+
+
+def of_texts(tree: Any, texts: Texts | None) -> Any:
+    """The rows that belong to `texts`, of every array of a tree; what has a row for each image is left as it is."""
+    if texts is None or texts.count == texts.of:
+        return tree
+
+    def rows_of(x: jax.Array) -> jax.Array:
+        if len(x) != texts.rows:
+            return x
+        by_image = x.reshape(texts.rows // texts.of, texts.of, *x.shape[1:])
+        return by_image[:, texts.first : texts.first + texts.count].reshape(-1, *x.shape[1:])
+
+    return jax.tree.map(rows_of, tree)
 
 
 @struct.dataclass

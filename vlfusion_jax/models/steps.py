@@ -69,6 +69,12 @@ def repeat_rows(streams: dict[str, jax.Array], masks: dict[str, jax.Array], want
             masks[stream] = jnp.repeat(masks[stream], share, axis=0)
 
 
+def pad_tokens(x: jax.Array, multiple: int) -> jax.Array:
+    """[rows, tokens, ...] with zeros behind the tokens, until their number divides by `multiple`."""
+    missing = -x.shape[1] % multiple
+    return jnp.pad(x, [(0, 0), (0, missing)] + [(0, 0)] * (x.ndim - 2)) if missing else x
+
+
 def updated_streams(step: Step) -> tuple[str, ...]:
     """Streams that a step makes or changes."""
     if isinstance(step, Stage):

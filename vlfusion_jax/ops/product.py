@@ -36,6 +36,30 @@ def _backward(equation: str, saved: tuple[jax.Array, jax.Array], grad: jax.Array
 product.defvjp(_forward, _backward)
 
 
+@jax.custom_vjp
+def table_product(x: jax.Array, table: jax.Array) -> jax.Array:
+    """Product of `x` [..., width] with every row of `table` [rows, width]: [..., rows] in f32.
+
+    The gradient of the result enters the backward pass in the dtype of `x`: left in f32 it makes slow products, and a
+    gradient of the table that is summed over devices twice, in f32 here and in its own dtype from where rows are looked
+    up.
+    """
+    return jnp.einsum("...d,vd->...v", x, table, preferred_element_type=jnp.float32)
+
+
+def _table_forward(x: jax.Array, table: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return table_product(x, table), (x, table)
+
+
+def _table_backward(saved: tuple[jax.Array, jax.Array], grad: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, table = saved
+    grad = grad.astype(x.dtype)
+    return jnp.einsum("...v,vd->...d", grad, table), jnp.einsum("...v,...d->vd", grad, x)
+
+
+table_product.defvjp(_table_forward, _table_backward)
+
+
 def gradient_by_einsum(equation: str, x: jax.Array, grad: jax.Array) -> jax.Array:
     """Gradient of `product` with respect to the kernel, from that of its result."""
     of_x, of_kernel, result = equation.replace("->", ",").split(",")

@@ -44,6 +44,9 @@ def initialize(coordinator_address: str = "", num_processes: int = 0, process_id
     patience = _patience()
     if "cpu" in (jax.config.jax_platforms or "cpu"):
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        # With more threads XLA begins collectives that do not depend on each other at the same time, and two processes
+        # may then pair them off differently: an abort in gloo, seen with jax 0.10.2.
+        os.environ.setdefault("NPROC", "1")
     if any(str(g) for g in given):
         if not all(str(g) for g in given):
             raise UserError(

@@ -16,7 +16,8 @@ def load_strategy(text: str, devices: Sequence[jax.Device] | None = None) -> Str
 
     Args:
       text: `name[:arg]`: a strategy file of `configs/shardings` without its ending, or the path of a Python file, that
-        defines `get_strategy(arg='') -> {'mesh': {axis: size}, 'rules': {logical axis: mesh axes}}`; and its argument.
+        defines `get_strategy(arg='') -> {'mesh': {axis: size}, 'rules': {logical axis: mesh axes}}`, and where wanted
+        'optimizer' and 'parts', see `Strategy`; and its argument.
       devices: the devices to use.
 
     Raises:
@@ -28,10 +29,17 @@ def load_strategy(text: str, devices: Sequence[jax.Device] | None = None) -> Str
     if file.suffix != ".py" or not file.is_file():
         raise UserError(f"sharding={text!r}: no such strategy; use one of {sorted(shipped)} or the path of a .py file.")
     table = call_file(file, "get_strategy", arg)
-    if not isinstance(table, dict) or not all(isinstance(table.get(part), dict) for part in ("mesh", "rules")):
+    if not _is_strategy(table):
         raise UserError(
-            f"{file}: get_strategy must return {{'mesh': {{axis: size}}, 'rules': {{logical axis: mesh axes}}}}; "
-            f"got {table!r:.200}"
+            f"{file}: get_strategy must return {{'mesh': {{axis: size}}, 'rules': {{logical axis: mesh axes}}}}, and "
+            f"where wanted 'optimizer': {{…}} and 'parts': {{module: {{…}}}}; got {table!r:.200}"
         )
     devices = list(jax.devices() if devices is None else devices)
-    return Strategy(text, make_mesh(axis_sizes(table["mesh"], len(devices), text), devices), table["rules"])
+    mesh = make_mesh(axis_sizes(table["mesh"], len(devices), text), devices)
+    return Strategy(text, mesh, table["rules"], table.get("optimizer", {}), table.get("parts", {}))
+
+
+def _is_strategy(table: object) -> bool:
+    if not isinstance(table, dict) or not {"mesh", "rules"} <= set(table) <= {"mesh", "rules", "optimizer", "parts"}:
+        return False
+    return all(isinstance(each, dict) for each in (*table.values(), *table.get("parts", {}).values()))

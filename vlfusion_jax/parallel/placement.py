@@ -18,7 +18,8 @@ def param_shardings(boxed_params: Any, strategy: Strategy) -> Any:
     """
 
     def place(path: tuple, leaf: LogicalAxes) -> NamedSharding:
-        return strategy.sharding(leaf.names, leaf.value.shape, f"parameter {path_name(path)}")
+        name = path_name(path)
+        return strategy.of_part(name).sharding(leaf.names, leaf.value.shape, f"parameter {name}")
 
     return jax.tree_util.tree_map_with_path(place, boxed_params, is_leaf=is_boxed)
 

@@ -3,8 +3,8 @@
 import contextlib
 import contextvars
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -13,6 +13,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 
+Rules = Mapping[str, str | tuple[str, ...] | None]
+
+# Rows of a TPU's registers: parts of so many tokens waste none.
+_TILE = 8
 _active: contextvars.ContextVar["Strategy | None"] = contextvars.ContextVar("strategy", default=None)
 
 
@@ -24,28 +28,45 @@ class Strategy:
       name: as asked for, such as `fsdp_tp:4`.
       mesh: the run's device mesh.
       rules: logical axis → mesh axis, tuple of mesh axes, or None (replicated). Every logical axis is listed.
+      optimizer: rules of the optimizer's state and of gradients, where they differ from those of the parameters.
+      parts: {module: rules} of parts of the model, such as its towers, where they differ. A module is the beginning of
+        its parameters' names: `image` (the input), `image_layers` (the stage).
     """
 
     name: str
     mesh: Mesh
-    rules: dict[str, str | tuple[str, ...] | None]
+    rules: Rules
+    optimizer: Rules = field(default_factory=dict)
+    parts: Mapping[str, Rules] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        unknown = set(self.rules) - set(names.LOGICAL_AXES)
-        missing = set(names.LOGICAL_AXES) - set(self.rules)
-        if unknown or missing:
-            raise UserError(
-                f"sharding {self.name!r}: unknown logical axes {sorted(unknown)}, missing logical axes "
-                f"{sorted(missing)}; list exactly those of vlfusion_jax.core.names.LOGICAL_AXES."
-            )
-        for logical in self.rules:
-            for axis in self._mesh_axes(logical):
-                if axis not in self.mesh.axis_names:
-                    raise UserError(f"sharding {self.name!r}: {logical!r} goes to unknown mesh axis {axis!r}.")
+        tables = {"": self.rules, "optimizer": self.optimizer} | {f"parts/{part}": t for part, t in self.parts.items()}
+        for table, rules in tables.items():
+            where = f"sharding {self.name!r}" + (f", {table}" if table else "")
+            unknown = sorted(set(rules) - set(names.LOGICAL_AXES))
+            missing = [] if table else sorted(set(names.LOGICAL_AXES) - set(rules))
+            if unknown or missing:
+                raise UserError(
+                    f"{where}: unknown logical axes {unknown}, missing logical axes {missing}; those of "
+                    "vlfusion_jax.core.names.LOGICAL_AXES are known, and rules list them all."
+                )
+            for logical, rule in rules.items():
+                for axis in _as_tuple(rule):
+                    if axis not in self.mesh.axis_names:
+                        raise UserError(f"{where}: {logical!r} goes to unknown mesh axis {axis!r}.")
 
     def _mesh_axes(self, logical: str) -> tuple[str, ...]:
-        rule = self.rules[logical]
-        return () if rule is None else (rule,) if isinstance(rule, str) else tuple(rule)
+        return _as_tuple(self.rules[logical])
+
+    def of_part(self, path: str) -> "Strategy":
+        """The strategy of the parameter or module `path`, such as `image_layers/layers`."""
+        part = self.parts.get(path.partition("/")[0])
+        return replace(self, rules={**self.rules, **part}, parts={}) if part else self
+
+    def of_optimizer(self) -> "Strategy":
+        """The strategy of the optimizer's state and of gradients."""
+        parts = {part: {**rules, **self.optimizer} for part, rules in self.parts.items()}
+        return replace(self, rules={**self.rules, **self.optimizer}, parts=parts, optimizer={})
 
     def sharding(self, logical: tuple[str, ...], shape: tuple[int, ...], where: str) -> NamedSharding:
         """Sharding of an array of `shape` whose dims are named `logical`.
@@ -93,7 +114,11 @@ class Strategy:
     @property
     def batch_parts(self) -> int:
         """Number of parts that a batch is split into."""
-        return math.prod(self.mesh.shape[axis] for axis in self._mesh_axes(names.BATCH))
+        return self.parts_of(names.BATCH)
+
+    def parts_of(self, logical: str) -> int:
+        """Number of parts that a logical axis is split into."""
+        return math.prod(self.mesh.shape[axis] for axis in self._mesh_axes(logical))
 
     @contextlib.contextmanager
     def activate(self) -> Iterator[None]:
@@ -103,6 +128,28 @@ class Strategy:
             yield
         finally:
             _active.reset(token)
+
+
+def _as_tuple(rule: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    return () if rule is None else (rule,) if isinstance(rule, str) else tuple(rule)
+
+
+@contextlib.contextmanager
+def within(part: str) -> Iterator[None]:
+    """Within it, activations are constrained by the active strategy's rules for a part of the model."""
+    strategy = _active.get()
+    if strategy is None:
+        yield
+        return
+    with strategy.of_part(part).activate():
+        yield
+
+
+def token_multiple() -> int:
+    """What the number of tokens of a stream has to divide by under the active strategy: 1 unless it splits them."""
+    strategy = _active.get()
+    parts = 1 if strategy is None else strategy.parts_of(names.RESIDUAL_SEQUENCE)
+    return parts * _TILE if parts > 1 else 1
 
 
 def constrain(x: jax.Array, *logical: str) -> Any:

@@ -1,6 +1,6 @@
 """Many tasks as one objective: Σ λ_t(step) · sum_t / Σ weight_t."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from vlfusion_jax.core import names
 from vlfusion_jax.models.fusion import FusionModel
-from vlfusion_jax.models.output import FusionOutput
+from vlfusion_jax.models.output import FusionOutput, Texts, of_texts
 from vlfusion_jax.optim.schedules import piecewise_linear
 from vlfusion_jax.tasks.task import Batch, Metrics, Task
 
@@ -23,18 +23,43 @@ def view_inputs(batch: Batch, view: str) -> dict[str, jax.Array]:
     return inputs | {names.IMAGE: batch[names.IMAGE], names.IMAGE_MASK: batch[names.IMAGE_MASK]}
 
 
+def together(lengths: Mapping[str, int]) -> list[tuple[str, ...]]:
+    """Keys of {key: padded length of its texts} in groups of one length, whose texts a model reads side by side."""
+    return [tuple(key for key in lengths if lengths[key] == length) for length in dict.fromkeys(lengths.values())]
+
+
 def run_views(
     model: FusionModel, params: Any, batch: Batch, tasks: Sequence[Task], rng: jax.Array | None
 ) -> dict[str, FusionOutput]:
-    """The model's outputs by view: it runs once per view that the tasks read, with dropout where `rng` is given."""
+    """The model's outputs by view, with dropout where `rng` is given.
+
+    Views whose texts are equally long are texts of the same images: the model runs once for them all, which encodes an
+    image once, and sums the gradient of a parameter once over the devices.
+    """
     outputs = {}
-    for i, view in enumerate(dict.fromkeys(task.view for task in tasks)):
-        heads = tuple(task.name for task in tasks if task.view == view)
+    lengths = {task.view: batch[names.key(task.view, names.TEXT)].shape[1] for task in tasks}
+    for i, views in enumerate(together(lengths)):
+        inputs, texts = _side_by_side([view_inputs(batch, view) for view in views])
+        of_view = dict(zip(views, texts, strict=True))
+        of_head = {task.name: of_view[task.view] for task in tasks if task.view in views}
         rngs = None if rng is None else {names.DROPOUT: jax.random.fold_in(rng, i)}
-        outputs[view] = model.apply(
-            {"params": params}, view_inputs(batch, view), heads, train=rng is not None, rngs=rngs
+        output = model.apply(
+            {"params": params}, inputs, tuple(of_head), train=rng is not None, rngs=rngs, texts=of_head
         )
+        for view in views:
+            outputs[view] = of_texts(output.replace(logits={}), of_view[view]).replace(logits=output.logits)
     return outputs
+
+
+def _side_by_side(views: Sequence[Mapping[str, jax.Array]]) -> tuple[dict[str, jax.Array], list[Texts]]:
+    """The inputs of all views as texts of the same images, and which of these belong to each view."""
+    images = len(views[0][names.IMAGE])
+    counts = [len(view[names.TEXT]) // images for view in views]
+    of, inputs = sum(counts), {name: value for view in views for name, value in view.items()}
+    for name in (names.TEXT, names.mask_of(names.TEXT)):
+        parts = [view[name].reshape(images, count, -1) for view, count in zip(views, counts, strict=True)]
+        inputs[name] = jnp.concatenate(parts, axis=1).reshape(images * of, -1)
+    return inputs, [Texts(sum(counts[:i]), count, of, images * of) for i, count in enumerate(counts)]
 
 
 def sums_of(tasks: Sequence[Task], outputs: dict[str, FusionOutput], batch: Batch) -> Sums:

@@ -27,7 +27,7 @@ from vlfusion_jax.parallel.placement import param_shardings, state_shardings, wi
 from vlfusion_jax.parallel.strategy import Strategy
 from vlfusion_jax.tasks.build import build_tasks
 from vlfusion_jax.tasks.task import Batch, Task
-from vlfusion_jax.train.objective import Sums, view_inputs
+from vlfusion_jax.train.objective import Sums, together, view_inputs
 from vlfusion_jax.train.state import TrainState
 from vlfusion_jax.train.step import make_eval_step, make_train_step
 
@@ -102,8 +102,10 @@ def build(config: Any, vocabulary: Vocabulary, devices: Sequence[jax.Device] | N
         return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
 
     abstract = jax.eval_shape(init, rng.key(config.seed, names.PARAMS))
-    placed = TrainState(strategy.replicated, shardings, state_shardings(abstract.opt_state, shardings, strategy))
-    train_step = _activated(strategy, make_train_step(model, tasks, optimizer, lr_schedule(config), config))
+    of_grads = param_shardings(boxed, strategy.of_optimizer())
+    placed = TrainState(strategy.replicated, shardings, state_shardings(abstract.opt_state, of_grads, strategy))
+    step = make_train_step(model, tasks, optimizer, lr_schedule(config), config, of_grads)
+    train_step = _activated(strategy, step)
     eval_step = _activated(strategy, make_eval_step(model, tasks))
 
     def predict(params: Any, batch: Batch) -> jax.Array:
@@ -169,9 +171,10 @@ def _check_batches(config: Any, strategy: Strategy) -> None:
 def _forward_flops(config: Any, spec: Any, heads: tuple[str, ...]) -> int:
     images, data = config.train.batch_size, config.data
     lengths = text_lengths(data)
+    predictions = max_predictions(config.tasks.mlm.rate, data.caption_length)
     total = 0
-    for head in heads:
-        texts = data.questions_per_image if head == names.VQA else 1
-        predictions = max_predictions(config.tasks.mlm.rate, data.caption_length)
-        total += images * texts * row_flops(spec, lengths[head], head, predictions, texts)
+    for group in together({head: lengths[head] for head in heads}):
+        texts = {head: data.questions_per_image if head == names.VQA else 1 for head in group}
+        shared = sum(texts.values())
+        total += sum(images * texts[head] * row_flops(spec, lengths[head], head, predictions, shared) for head in group)
     return total

@@ -11,7 +11,7 @@ from vlfusion_jax.core import names, rng
 from vlfusion_jax.models.fusion import FusionModel
 from vlfusion_jax.optim.schedules import Schedule
 from vlfusion_jax.tasks.task import Batch, Task
-from vlfusion_jax.train.accumulate import accumulate
+from vlfusion_jax.train.accumulate import GradFunction, accumulate
 from vlfusion_jax.train.objective import Sums, make_objective, run_views, sums_of, task_scales
 from vlfusion_jax.train.state import TrainState
 
@@ -24,13 +24,19 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     schedule: Schedule,
     config: Any,
+    shardings: Any,
 ) -> TrainStep:
     """Function (state, global batch) → (state, metrics): f32 scalars `loss`, `<task>_loss`, accuracies, norms, `lr`.
 
     `loss` is the objective itself, after weighting. An accuracy that nothing in the batch counts for is NaN.
+
+    Args:
+      model, tasks, optimizer, schedule, config: of the run.
+      shardings: of the gradients, a tree like the parameters.
     """
     objective = make_objective(model, tasks)
-    gradient = accumulate(jax.value_and_grad(objective, has_aux=True), config.train.micro_batches, names.IMAGE)
+    gradient = placed(jax.value_and_grad(objective, has_aux=True), shardings)
+    gradient = accumulate(gradient, config.train.micro_batches, names.IMAGE)
     scales = task_scales(tasks, config)
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
@@ -43,6 +49,19 @@ def make_train_step(
         return state.replace(step=state.step + 1, params=params, opt_state=opt_state), metrics
 
     return train_step
+
+
+def placed(grad_function: GradFunction, shardings: Any) -> GradFunction:
+    """`grad_function` with gradients laid out like the optimizer's state: summed into the parts that each device needs.
+
+    Left to the compiler, a gradient is summed whole on all devices, and cut afterwards.
+    """
+
+    def of_parts(*args: Any) -> Any:
+        value, grads = grad_function(*args)
+        return value, jax.lax.with_sharding_constraint(grads, shardings)
+
+    return of_parts
 
 
 def _mean(name: str, total: jax.Array, weight: jax.Array) -> jax.Array:

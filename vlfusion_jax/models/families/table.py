@@ -60,7 +60,7 @@ FAMILIES: dict[str, ModuleType] = {
 # Hyperparameters that every family has.
 _OF_ALL = {
     "scan_layers": True,  # one compiled layer for each stack of equal ones, parameters stacked
-    "remat": "dots",  # none | dots | dots_no_batch | full: what the backward pass computes again, see layers/stack.py
+    "remat": "dots",  # what the backward pass computes again, see layers/stack.py
 }
 _CHOICES = {
     "norm": ("pre", "post"),

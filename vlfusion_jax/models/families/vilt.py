@@ -22,7 +22,7 @@ SIZES = {
         "activation": "gelu",
         "norm_epsilon": 1e-12,  # as Hugging Face has it; 1e-6 in the original's blocks
         "dropout": 0.1,
-        "attention_dropout": 0.1,
+        "attention_dropout": 0.0,  # the original's drop_rate is not that of attention
         "patch_size": 32,
         "grid": (12, 12),  # rows and columns of the position table
         "text_positions": 40,  # rows of the text's position table
@@ -38,7 +38,6 @@ SIZES = {
         "heads": 2,
         "mlp_width": 64,
         "dropout": 0.0,
-        "attention_dropout": 0.0,
         "patch_size": 8,
         "grid": (4, 4),
     },
