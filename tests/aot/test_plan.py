@@ -10,6 +10,7 @@ from vlfusion_jax.cli.main import main
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.core.tree import flatten
 from vlfusion_jax.data.pipeline import batch_shapes
+from vlfusion_jax.parallel.mesh import slice_of
 from vlfusion_jax.plan.candidate import Candidate, compile_step, prepare
 from vlfusion_jax.plan.estimate import estimate
 from vlfusion_jax.plan.topology import describe
@@ -25,7 +26,7 @@ def share(shape: tuple[int, ...], dtype, sharding) -> int:
     return math.prod(sharding.shard_shape(shape)) * jax.numpy.dtype(dtype).itemsize
 
 
-@pytest.mark.parametrize("strategy", ["dp", "fsdp", "fsdp_tp:2"])
+@pytest.mark.parametrize("strategy", ["dp", "fsdp", "fsdp_tp:2", "tp_sp:2", "hybrid", "zero1"])
 def test_a_training_step(small_config, strategy):
     run = prepare(small_config(), Candidate(strategy, "v5e:2x2", batch_per_device=8, answers=7, changes=CHANGES))
     assert run.config.train.batch_size == 32
@@ -47,8 +48,25 @@ def test_a_training_step(small_config, strategy):
         # Every gradient at least once: 2 · 3/4 of their bytes, in bf16 or f32.
         assert traffic.sent_bytes >= 1.5 * 2 * parameters
     else:
-        assert any(kind == "all-gather" and "fsdp" in axes for kind, axes in kinds)
-    assert ("tensor",) in {axes for _, axes in kinds} or strategy != "fsdp_tp:2"
+        gathered = "data" if strategy == "zero1" else "fsdp"
+        assert any(kind == "all-gather" and gathered in axes for kind, axes in kinds)
+    assert (("tensor",) in {axes for _, axes in kinds}) == (strategy in ("fsdp_tp:2", "tp_sp:2"))
+
+
+def test_two_slices(small_config):
+    """Sums within a slice by its own links, and between the slices once by the network."""
+    candidate = Candidate("hybrid", "v5e:2x2", batch_per_device=8, answers=7, changes=CHANGES, slices=2)
+    run = prepare(small_config(), candidate)
+    mesh = run.strategy.mesh
+    assert dict(mesh.shape) == {"data": 2, "fsdp": 4, "tensor": 1}
+    assert [{slice_of(device) for device in row.flat} for row in mesh.devices] == [{0}, {1}]
+    found = estimate(run, compile_step(run)[0])
+    between = [each for each in found.traffic if each.axes == ("slices",)]
+    parameters = sum(math.prod(leaf.shape) for leaf in flatten(run.abstract_state.params).values())
+    # Each chip's quarter of all gradients, in bf16 or f32, there and back.
+    sent = sum(each.sent_bytes for each in between if each.kind == "all-reduce")
+    assert 2 * parameters / 4 <= sent <= 1.5 * 4 * parameters / 4
+    assert not any("data" in each.axes for each in found.traffic)
 
 
 def test_the_command(tmp_path, capsys):

@@ -215,3 +215,24 @@ def test_bytes_of_shapes():
 def test_what_is_no_program_is_refused():
     with pytest.raises(ValueError, match="ENTRY"):
         parse("HloModule nothing")
+
+
+SLICED = """
+ENTRY %main (a: bf16[16,768]) -> bf16[16,768] {
+  %a = bf16[16,768]{1,0} parameter(0)
+  %key = token[] after-all(), frontend_attributes={MegascaleRendezvousKeyName="all-reduce.1_0"}
+  %send = (bf16[16,768]{1,0}, u32[], token[]) send(%a, %key), channel_id=3, is_host_transfer=true, frontend_attributes={_xla_host_transfer_handler_name="xla_megascale_runtime",_xla_megascale_target="{1,2}x{0:3}",_xla_megascale_transfer_type="ALL_REDUCE"}
+  %sent = token[] send-done(%send), channel_id=3, is_host_transfer=true
+  %recv = (bf16[16,768]{1,0}, u32[], token[]) recv(%key), channel_id=2, is_host_transfer=true, frontend_attributes={_xla_host_transfer_handler_name="xla_megascale_runtime",_xla_megascale_transfer_type="ALL_REDUCE"}
+  %both = (bf16[16,768]{1,0}, token[]) recv-done(%recv), channel_id=2, is_host_transfer=true
+  ROOT %sum = bf16[16,768]{1,0} get-tuple-element(%both), index=0
+}
+"""  # noqa: E501
+
+
+def test_between_slices():
+    [found] = collectives(parse(SLICED), MESH, slices=4)
+    assert found == Collective("all-reduce", ("slices",), 4, 16 * 768 * 2, 1, True)
+    assert found.sent_bytes == 2 * 3 / 4 * 16 * 768 * 2
+    with pytest.raises(ValueError, match=r"send: what it sends is not known \(other\)"):
+        collectives(parse(SLICED.replace("ALL_REDUCE", "OTHER")), MESH, slices=4)

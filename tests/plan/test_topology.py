@@ -29,7 +29,7 @@ def test_names(name, expected):
         ("v5e-512", "v5e-N counts chips"),
         ("v5e-12", "no such slice"),
         ("v5e-2", "no such slice"),
-        ("v6e-16", "no such machine"),
+        ("v3-16", "no such machine"),
         ("v5p-3", "v5p-N counts cores"),
         ("v5e:4x4x4", "torus of 2 dims"),
         ("h10:8", "Did you mean 'h100'"),
@@ -43,3 +43,9 @@ def test_names(name, expected):
 def test_no_such_machine(name, message):
     with pytest.raises(UserError, match=message):
         topology_name(name)
+
+
+def test_slices_are_of_tpus():
+    assert topology_name("v6e-16", 2) == "v6e:4x4"
+    with pytest.raises(UserError, match="--num_slices=2: slices are of TPUs"):
+        topology_name("h100:8", 2)

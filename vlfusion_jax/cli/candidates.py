@@ -21,10 +21,12 @@ def define_candidate_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_integer("answers", 3129, "size of the answer set", lower_bound=1, flag_values=values)
 
 
-def candidates(values: flags.FlagValues, topology: str) -> list[Candidate]:
-    """What the flags say, on a machine."""
+def candidates(values: flags.FlagValues, topology: str, slices: int = 1) -> list[Candidate]:
+    """What the flags say, on so many slices of a machine."""
     return [
-        Candidate(strategy, topology, values.batch_per_device, values.answers, {"model.remat": remat} if remat else {})
+        Candidate(
+            strategy, topology, values.batch_per_device, values.answers, {"model.remat": remat} if remat else {}, slices
+        )
         for strategy in values.strategies
         for remat in values.remat or [""]
     ]

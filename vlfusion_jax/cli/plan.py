@@ -32,6 +32,7 @@ def define_flags(values: flags.FlagValues) -> None:
     """Add the flags of this subcommand."""
     define_config_flag(values)
     flags.DEFINE_string("topology", "", "machine: v5e:4x4, v5p:4x4x4, v5e-256, …", flag_values=values)
+    flags.DEFINE_integer("num_slices", 1, "TPU slices of that topology", lower_bound=1, flag_values=values)
     define_candidate_flags(values)
     flags.DEFINE_integer("minutes", 30, "most time to compile one candidate", lower_bound=1, flag_values=values)
     flags.DEFINE_string("out", "", "where plan.json and plan.png go; default runs/plan", flag_values=values)
@@ -42,11 +43,15 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
     config = parse_over_config(values, arguments, lambda: config_without_data(values.config))
     if not values.topology:
         raise UserError("--topology is missing: the machine to plan for, such as v5e:4x4.")
-    topology_name(values.topology)
+    topology_name(values.topology, values.num_slices)
     rows = by_speed(
         [
             compile_apart(config, each, 60 * values.minutes)
-            for each in tqdm(candidates(values, values.topology), desc="compiling", disable=not sys.stderr.isatty())
+            for each in tqdm(
+                candidates(values, values.topology, values.num_slices),
+                desc="compiling",
+                disable=not sys.stderr.isatty(),
+            )
         ]
     )
     out = Path(values.out or "runs/plan")

@@ -46,6 +46,7 @@ class Candidate:
       topology: machine, see `topology.describe`; "here" stands for the devices of this process.
       batch_per_device: images of a device in an update; 0 = as the config's batch divides.
       answers: of the vocabulary.
+      slices: how many such machines, see `topology.describe`.
       changes: {key: value} of the config, besides.
     """
 
@@ -54,6 +55,7 @@ class Candidate:
     batch_per_device: int = 0
     answers: int = 3129
     changes: dict[str, Any] = field(default_factory=dict)
+    slices: int = 1
 
     @property
     def label(self) -> str:
@@ -71,7 +73,7 @@ def prepare(config: ConfigDict, candidate: Candidate, devices: Sequence[jax.Devi
         raise UserError("a plan reads no checkpoint: leave init_from out, and set model and data.vocab_size as it has.")
     config = config.copy_and_resolve_references()
     config.update_from_flattened_dict({**candidate.changes, "sharding": candidate.strategy})
-    devices = describe(candidate.topology) if devices is None else devices
+    devices = describe(candidate.topology, candidate.slices) if devices is None else devices
     if candidate.batch_per_device:
         size = candidate.batch_per_device * len(devices)
         config.train.batch_size = config.eval.batch_size = size

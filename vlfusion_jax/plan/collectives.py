@@ -10,6 +10,7 @@ from vlfusion_jax.plan.hlo import Instruction, Program, root_of, shape_bytes
 
 KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "ragged-all-to-all", "collective-permute",
          "collective-broadcast")  # fmt: skip
+SLICES = "slices"  # an axis beside those of the mesh: the same chip of each slice of a TPU machine
 
 
 @dataclass(frozen=True)
@@ -51,17 +52,19 @@ class Collective:
         return self.times * self.operand_bytes * share.get(self.kind, 1.0)
 
 
-def collectives(program: Program, mesh: Mapping[str, int]) -> list[Collective]:
+def collectives(program: Program, mesh: Mapping[str, int], slices: int = 1) -> list[Collective]:
     """All of a program.
 
     Args:
       program: compiled for the devices of a mesh.
       mesh: {axis: size}, in the mesh's order.
+      slices: TPU slices that the mesh spans.
 
     Raises:
       ValueError: which devices exchange is written in a way that is not known.
     """
     found = [_collective(program, *each, mesh) for each in _found(program)]
+    found += [_between_slices(program, *each, slices) for each in program.executed() if each[1].opcode == "send"]
     return [each for each in found if each.devices > 1]
 
 
@@ -97,6 +100,18 @@ def _collective(
         times=times,
         asynchronous=_is_asynchronous(instruction),
     )
+
+
+def _between_slices(
+    program: Program, computation: str, instruction: Instruction, times: int, slices: int
+) -> Collective:
+    """What leaves a slice is handed to the host, with a note of what the hosts are to make of it."""
+    noted = re.search(r'_xla_megascale_transfer_type="(\w+)"', instruction.attributes)
+    kind = noted.group(1).lower().replace("_", "-") if noted else "no megascale transfer"
+    if kind not in KINDS:
+        raise ValueError(f"{instruction.name}: what it sends is not known ({kind})")
+    [sent, _] = instruction.operands
+    return Collective(kind, (SLICES,), slices, shape_bytes(program.computations[computation][sent].shape), times, True)
 
 
 def _is_asynchronous(instruction: Instruction) -> bool:

@@ -8,7 +8,8 @@ import jax
 import numpy as np
 
 from vlfusion_jax.core.hardware import DEVICES, Device, peak_flops
-from vlfusion_jax.plan.collectives import Collective, collectives
+from vlfusion_jax.parallel.mesh import slice_of
+from vlfusion_jax.plan.collectives import SLICES, Collective, collectives
 from vlfusion_jax.plan.gpus import bandwidth_of_gpus
 from vlfusion_jax.plan.hlo import Program, backend_config, parse
 from vlfusion_jax.plan.kernels import Kernel, kernels, program_flops
@@ -96,7 +97,8 @@ def estimate(run: Run, compiled: jax.stages.Compiled) -> Estimate:
         raise ValueError(f"no estimate for {mesh.devices.flat[0].device_kind}: its memory or its links are not known")
     found = kernels(program)
     compute, compute_by, unpriced = compute_time(program, found, device)
-    traffic = summarise(collectives(program, mesh.shape), mesh, device)
+    slices = len({slice_of(each) for each in mesh.devices.flat})
+    traffic = summarise(collectives(program, mesh.shape, slices), mesh, device)
     beside = sum(each.seconds * each.asynchronous for each in traffic)
     alone = sum(each.seconds * (1 - each.asynchronous) for each in traffic)
     step = max(compute, beside) + alone
@@ -183,11 +185,22 @@ def bandwidth(kind: str, axes: tuple[str, ...], mesh: jax.sharding.Mesh, device:
     GPUs: see `gpus.bandwidth_of_gpus`. TPUs:
     Along every dim of the torus in which the group's devices lie: by two ports where the dim closes to a ring, as if by
     one where it is a line, whose links all of one half passes through. What goes to one neighbour takes one port.
+    Of several slices, those of one; between them, the chip's share of the data centre's network.
+
+    Raises:
+      ValueError: nothing is known of the network between slices.
     """
+    if axes == (SLICES,):
+        if device.slice_bandwidth is None:
+            raise ValueError(
+                f"no estimate: the network between slices of {mesh.devices.flat[0].device_kind} is unknown"
+            )
+        return device.slice_bandwidth
     index = tuple(slice(None) if axis in axes else 0 for axis in mesh.axis_names)
     if device.nvlink_bandwidth:
         return bandwidth_of_gpus(kind, np.ravel(mesh.devices[index]), device)
-    places = [each.coords for each in np.ravel(mesh.devices[index])]
+    group = np.ravel(mesh.devices[index])
+    places = [each.coords for each in group if slice_of(each) == slice_of(group[0])]
     sizes = [len(set(along)) for along in zip(*places, strict=True)]
     ports = sum(2 if size % device.ring == 0 else 1 for size in sizes if size > 1)
     return (1 if kind == "collective-permute" else max(1, ports)) * device.port_bandwidth

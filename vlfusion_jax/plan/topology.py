@@ -15,21 +15,22 @@ from vlfusion_jax.plan.gpus import GPUS, NODE, describe_gpus, gpu_name
 
 # Dims of the torus, and what the numbers in names such as v5p-512 count: `chips`, or their `cores`, two a chip
 # (cloud.google.com/tpu/docs, pages of each version).
-_TPUS = {"v4": (3, "cores"), "v5e": (2, "chips"), "v5p": (3, "cores")}
+_TPUS = {"v4": (3, "cores"), "v5e": (2, "chips"), "v5p": (3, "cores"), "v6e": (2, "chips")}
 _LARGEST_2D = 256  # chips of a pod
 
 
-def describe(text: str) -> list[jax.Device]:
+def describe(text: str, slices: int = 1) -> list[jax.Device]:
     """Devices of a machine, to compile for.
 
     Args:
       text: `GENERATION:SHAPE`, such as v5e:4x4 or v5p:4x4x4, the name of a slice, such as v5e-16 or v5p-128, or
         `GPU:COUNT`, such as h100:8.
+      slices: how many such TPU slices, joined by the data centre's network.
 
     Raises:
       UserError: no such machine, or its compiler is missing.
     """
-    name = topology_name(text)
+    name = topology_name(text, slices)
     if _kind(name) in GPUS:
         return describe_gpus(name)
     # libtpu would ask Google Cloud which machine this is, and wait; and it would let one process alone compile.
@@ -37,6 +38,8 @@ def describe(text: str) -> list[jax.Device]:
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
     # Of v4, one device a chip, as programs see it.
     settings: dict[str, Any] = {"chip_config_name": "megacore"} if name.startswith("v4:") else {}
+    if slices > 1:
+        settings["num_slices"] = slices
     if set(name.partition(":")[2]) == {"1", "x"}:
         settings["chips_per_host_bounds"] = [1, 1, 1]
     try:
@@ -51,13 +54,15 @@ def describe(text: str) -> list[jax.Device]:
         ) from error
 
 
-def topology_name(text: str) -> str:
+def topology_name(text: str, slices: int = 1) -> str:
     """`GENERATION:SHAPE` of a machine given so, or by the name of its slice; `GPU:COUNT` of one of GPUs.
 
     Raises:
-      UserError: no such generation or GPU, or no such slice.
+      UserError: no such generation or GPU, no such slice, or slices of GPUs.
     """
     if _kind(text) in GPUS:
+        if slices > 1:
+            raise UserError(f"--num_slices={slices}: slices are of TPUs; of GPUs give the number, as {_kind(text)}:64.")
         return gpu_name(text)
     found = re.fullmatch(r"(v\d\w*?)(?::(\d+(?:x\d+)+)|-(\d+))", text)
     known = ", ".join(f"{name}:{'x'.join('4' * dims)}" for name, (dims, _) in _TPUS.items())
