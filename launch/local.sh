@@ -14,7 +14,7 @@ if [[ ${1-} == --processes=* ]]; then
 fi
 [[ $processes =~ ^[1-9][0-9]*$ ]] || { echo "local.sh: --processes=$processes is not a number of processes" >&2; exit 2; }
 if ((processes == 1)); then
-  unset VLFUSION_NUM_PROCESSES
+  unset VLFUSION_NUM_PROCESSES VLFUSION_COORDINATOR_ADDRESS VLFUSION_PROCESS_ID
   exec "$start" "$@"
 fi
 

@@ -14,9 +14,10 @@ id=("${VLFUSION_TPU:?is not set}" --zone="${VLFUSION_ZONE:?is not set}")
 : "${VLFUSION_IMAGE:?is not set}" "${VLFUSION_NFS:?is not set: HOST:/EXPORT}" # before anything is paid for
 "${queued[@]}" create "${id[@]}" --node-id="$VLFUSION_TPU" --accelerator-type="$VLFUSION_TPU_TYPE" \
   --runtime-version="$VLFUSION_TPU_RUNTIME" ${VLFUSION_SPOT:+--spot}
-until state=$("${queued[@]}" describe "${id[@]}" --format='value(state.state)') && [[ $state == ACTIVE ]]; do
+while state=$("${queued[@]}" describe "${id[@]}" --format='value(state.state)') && [[ $state != ACTIVE ]]; do
   echo "tpu_queued_resource.sh: $VLFUSION_TPU is $state" >&2
   [[ $state != FAILED && $state != SUSPEND* ]] || exit 1
   sleep 30
 done
+[[ $state == ACTIVE ]] || exit 1 # gcloud has said why
 exec "$(dirname "${BASH_SOURCE[0]}")/tpu_vm.sh" "$@"

@@ -10,7 +10,7 @@ set -euo pipefail
 runs="type=volume,src=vlfusion-runs,dst=/runs,volume-driver=local,volume-opt=type=nfs"
 runs+=",volume-opt=device=:${VLFUSION_NFS#*:},\"volume-opt=o=addr=${VLFUSION_NFS%%:*},nfsvers=3,nolock\""
 # Of this shell's settings the container gets what is not this file's own.
-mapfile -t settings < <(env | grep -E '^(VLFUSION_HEARTBEAT_SECONDS|JAX_|XLA_|LIBTPU_)' | sed 's/^/--env=/')
+mapfile -t settings < <(env | grep -E '^(VLFUSION_(HEARTBEAT_SECONDS|CACHE)=|JAX_|XLA_|LIBTPU_|TPU_|MEGASCALE_)' | sed 's/^/--env=/')
 command=(sudo docker run --rm --pull=always --privileged --net=host --name=vlfusion --mount="$runs" "${settings[@]}")
 gcloud compute tpus tpu-vm ssh "$VLFUSION_TPU" --zone="$VLFUSION_ZONE" --worker=all \
   --command="$(printf '%q ' "${command[@]}" "$VLFUSION_IMAGE" "$@")"

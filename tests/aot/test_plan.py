@@ -69,6 +69,11 @@ def test_two_slices(small_config):
     assert not any("data" in each.axes for each in found.traffic)
 
 
+def test_more_slices_than_replicas(small_config):
+    run = prepare(small_config(), Candidate("hybrid:2", "v5e:2x2", 8, answers=7, changes=CHANGES, slices=4))
+    assert [len({slice_of(device) for device in row.flat}) for row in run.strategy.mesh.devices] == [2, 2]
+
+
 def test_the_command(tmp_path, capsys):
     words = ["plan", "--config=configs/tiny.py", "--topology=v5e:2x2", "--batch_per_device=8", f"--out={tmp_path}"]
     assert main([*words, "--strategies=fsdp,fsdp_tp:3"]) == 0

@@ -36,6 +36,8 @@ def test_measured_beside_predicted(tmp_path, capsys):
     ("words", "message"),
     [
         ([], "what is to be measured?"),
+        (["--config=configs/tiny.py", "--layers=3"], "--layers belongs to --against=torch; it has no effect here"),
+        (["--against=torch", "--strategies=dp"], "belongs to --config; it has no effect here"),
         (["--config=configs/tiny.py", "--against=torch"], "give one of them"),
         (["--config=configs/tiny.py", "--plan=gone.json"], "gone.json"),
         (["--config=configs/tiny.py", "--strategies=fsdp_tp:3"], "no candidate ran"),

@@ -1,5 +1,7 @@
 """What is refused before any process is joined, and that a lone process needs nothing."""
 
+import os
+
 import pytest
 
 from vlfusion_jax.core.errors import UserError
@@ -13,7 +15,9 @@ def no_environment(monkeypatch):
 
 
 def test_one_process():
+    before = dict(os.environ)
     assert initialize() == "one process"
+    assert dict(os.environ) == before  # its threads are its own
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def mesh(data: int, tensor: int) -> SimpleNamespace:
     """The axis `data` lies along one dim of a torus, `tensor` along the other."""
     devices = np.empty((data, tensor), object)
     for place in np.ndindex(data, tensor):
-        devices[place] = SimpleNamespace(coords=(*place, 0), device_kind=KIND)
+        devices[place] = SimpleNamespace(coords=(*place, 0), device_kind=KIND, platform="tpu")
     return SimpleNamespace(
         devices=devices, axis_names=("data", "tensor"), shape={"data": data, "tensor": tensor}, size=devices.size
     )

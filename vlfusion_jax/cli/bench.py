@@ -26,6 +26,9 @@ from vlfusion_jax.plan.probes import Machine
 from vlfusion_jax.plan.profile import format_operations, profile
 
 REFERENCES = ("torch",)
+# Flags that one of the two measurements alone reads.
+_OF_TORCH = {"batch", "image", "layers", "compiled"}
+_OF_CONFIG = {"strategies", "remat", "batch_per_device", "answers", "plan", "profile", "devices", "out"}
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -47,21 +50,29 @@ def define_flags(values: flags.FlagValues) -> None:
 def run(values: flags.FlagValues, arguments: list[str]) -> None:
     """Measure and print tables."""
     given = {word.lstrip("-").partition("=")[0] for word in arguments}
+    if {"against", "config"} <= given:
+        raise UserError("--against measures ViLT-B/32, --config the model of a run: give one of them.")
     if "against" in given:
-        if "config" in given:
-            raise UserError("--against measures ViLT-B/32, --config the model of a run: give one of them.")
+        _refuse(given & _OF_CONFIG, "--config")
         no_more_words(parse(values, arguments))
         _against(values)
     elif "config" in given:
+        _refuse(given & _OF_TORCH, "--against=torch")
         _candidates(values, parse_over_config(values, arguments, lambda: config_without_data(values.config)))
     else:
         no_more_words(parse(values, arguments))
         raise UserError("what is to be measured? --config=FILE.py for a run, or --against=torch.")
 
 
+def _refuse(given: set[str], mode: str) -> None:
+    if given:
+        raise UserError(f"--{min(given)} belongs to {mode}; it has no effect here.")
+
+
 def _against(values: flags.FlagValues) -> None:
     if values.against not in REFERENCES:
         raise UserError(f"--against is {values.against!r}; it must be one of {', '.join(REFERENCES)}.")
+    jax.config.update("jax_platforms", "cpu")  # where torch computes
     found = compare_vilt(values.batch, values.image, values.layers, values.rounds, values.compiled)
     print(f"ViLT, patches of 32, {values.layers} layers, {values.batch} images of {values.image} pixels, f32")
     print(found)

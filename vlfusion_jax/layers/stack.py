@@ -32,9 +32,10 @@ class Stack(nn.Module):
 
     Attributes:
       scan: stack the parameters and scan over them: one compiled layer whatever the depth.
-      remat: what the backward pass computes again: nothing (`none`); what is no matrix product (`dots`), or also
-        products of two activations (`dots_no_batch`); also queries, keys and values (`names`); or all but the inputs of
-        each layer (`full`). `offload` is as `dots`, with what is largest of it in the host's memory meanwhile.
+      remat: what the backward pass computes again, beside scores: nothing (`none`); what is no matrix product (`dots`),
+        or also products of two activations, wherever a layer has some beside attention (`dots_no_batch`); all but the
+        hidden units of the MLP and what attention gave (`names`); all but the inputs of each layer (`full`). `offload`
+        is as `names` with queries, keys and values, which are in the host's memory meanwhile, and so are hidden units.
     """
 
     stage: Stage

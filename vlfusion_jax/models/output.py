@@ -25,7 +25,10 @@ class Texts:
 
 
 def of_texts(tree: Any, texts: Texts | None) -> Any:
-    """The rows that belong to `texts`, of every array of a tree; what has a row for each image is left as it is."""
+    """The rows that belong to `texts`, of every array of a tree; what has a row for each image is left as it is.
+
+    Nothing captured may be among the arrays: its first dim counts layers.
+    """
     if texts is None or texts.count == texts.of:
         return tree
 

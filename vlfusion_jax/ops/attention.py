@@ -47,9 +47,13 @@ def dot_product_attention(
 def attention_weights(
     query_bhqd: jax.Array, key_bhkd: jax.Array, mask_bk: jax.Array, *, causal: bool = False
 ) -> jax.Array:
-    """The weights of `dot_product_attention`, before dropout: [batch, heads, queries, keys] in f32."""
+    """The weights of `dot_product_attention`, before dropout: [batch, heads, queries, keys] in f32.
+
+    Those of a row that keeps nothing are zero.
+    """
     keep = _keep(query_bhqd, mask_bk, causal)
-    return jax.nn.softmax(_scores(_scaled(query_bhqd), key_bhkd, keep), axis=-1)
+    weights = jax.nn.softmax(_scores(_scaled(query_bhqd), key_bhkd, keep), axis=-1)
+    return jnp.where(keep.any(axis=-1, keepdims=True), weights, 0)
 
 
 def _scaled(query_bhqd: jax.Array) -> jax.Array:

@@ -32,10 +32,10 @@ def keep_mask(rate: float, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 
 def kept_share(rate: float) -> float:
-    """Share that `keep_mask` keeps: 1 - rate, to 16 bits."""
+    """Share that `keep_mask` keeps: 1 - rate, to 16 bits, for a rate above 0 and below 1."""
     return 1 - _dropped_of(rate) / 2**_BITS
 
 
 def _dropped_of(rate: float) -> int:
-    """How many of the 2^16 values of half a word are dropped."""
-    return round(rate * 2**_BITS)
+    """How many of the 2^16 values of half a word are dropped: not none of them, nor all."""
+    return min(max(round(rate * 2**_BITS), 1), 2**_BITS - 1)

@@ -42,11 +42,6 @@ def initialize(coordinator_address: str = "", num_processes: int = 0, process_id
     if not any(str(g) for g in given):
         given, source = tuple(os.environ.get(name, "") for name in ENVIRONMENT), "environment"
     patience = _patience()
-    if "cpu" in (jax.config.jax_platforms or "cpu"):
-        jax.config.update("jax_cpu_collectives_implementation", "gloo")
-        # With more threads XLA begins collectives that do not depend on each other at the same time, and two processes
-        # may then pair them off differently: an abort in gloo, seen with jax 0.10.2.
-        os.environ.setdefault("NPROC", "1")
     if any(str(g) for g in given):
         if not all(str(g) for g in given):
             raise UserError(
@@ -55,12 +50,26 @@ def initialize(coordinator_address: str = "", num_processes: int = 0, process_id
                 f"environment: {', '.join(ENVIRONMENT)}."
             )
         processes, process = _numbers(given[1], given[2], source)
+        _prepare_cpu()
         jax.distributed.initialize(given[0], processes, process, heartbeat_timeout_seconds=patience)
         return f"process {process} of {processes}, by {source}"
     if _cluster_detected():
+        _prepare_cpu()
         jax.distributed.initialize(heartbeat_timeout_seconds=patience)
         return f"process {jax.process_index()} of {jax.process_count()}, by the cluster's environment"
     return "one process"
+
+
+def _prepare_cpu() -> None:
+    """How processes on CPUs reach each other, where it is they that compute."""
+    platforms = jax.config.jax_platforms or ""
+    if platforms and not platforms.startswith("cpu"):
+        return
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    if platforms:
+        # With more threads XLA begins collectives that do not depend on each other at the same time, and two processes
+        # may then pair them off differently: an abort in gloo, seen with jax 0.10.2.
+        os.environ.setdefault("NPROC", "1")
 
 
 def _numbers(processes: int | str, process: int | str, source: str) -> tuple[int, int]:

@@ -37,26 +37,22 @@ def axis_sizes(requested: dict[str, int], num_devices: int, strategy: str) -> di
 def make_mesh(sizes: dict[str, int], devices: list[jax.Device]) -> Mesh:
     """Mesh over `devices`, neighbours on the interconnect placed on the inner axes.
 
-    Several slices of a TPU machine, which only the data centre's network joins, follow each other along the first axis
-    that they divide.
-
-    Raises:
-      UserError: no axis divides by the number of slices.
+    Several slices of a TPU machine, which only the data centre's network joins, follow each other along the first axes.
     """
     shape = [sizes[axis] for axis in names.MESH_AXES]
     slices = len({slice_of(device) for device in devices})
     if slices == 1:
         grid = mesh_utils.create_device_mesh(shape, devices=devices, allow_split_physical_axes=True)
     else:
-        outer = next((i for i, size in enumerate(shape) if size % slices == 0), None)
-        if outer is None:
-            raise UserError(f"mesh {sizes}: no axis divides by the {slices} slices of the machine.")
-        within, across = list(shape), [1] * len(shape)
-        within[outer], across[outer] = shape[outer] // slices, slices
+        across, left = [], slices
+        for size in shape:
+            across.append(math.gcd(size, left))
+            left //= across[-1]
+        within = [size // outer for size, outer in zip(shape, across, strict=True)]
         grid = mesh_utils.create_hybrid_device_mesh(within, across, devices, allow_split_physical_axes=True)
     return Mesh(grid, names.MESH_AXES, axis_types=(AxisType.Auto,) * len(names.MESH_AXES))
 
 
 def slice_of(device: jax.Device) -> int:
-    """Number of the TPU slice that a device is of; 0 where there are no slices."""
-    return getattr(device, "slice_index", 0) or 0
+    """Number of the TPU slice that a device is of; 0 for others (GPUs have their node's number there)."""
+    return (getattr(device, "slice_index", 0) or 0) if device.platform == "tpu" else 0

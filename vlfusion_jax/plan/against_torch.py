@@ -23,7 +23,7 @@ from vlfusion_jax.plan.timing import Timing, interleave
 
 TOKENS, ANSWERS, RATE, DECAY = 40, 3129, 1e-4, 0.01
 GIVEN = 3  # answers with a score that a question has
-_BACKWARD = 3  # FLOPs of a training step, beside those of its forward pass
+_STEP = 3  # FLOPs of a training step, in those of its forward pass
 
 
 class Comparison(NamedTuple):
@@ -36,7 +36,7 @@ class Comparison(NamedTuple):
     def __str__(self) -> str:
         """A table of the forward pass and one of the training step."""
         forward = _table("forward pass", self.forward, self.forward_flops)
-        return "\n".join(forward + _table("training step", self.train, _BACKWARD * self.forward_flops))
+        return "\n".join(forward + _table("training step", self.train, _STEP * self.forward_flops))
 
 
 def _table(name: str, times: dict[str, Timing], flops: float) -> list[str]:

@@ -43,7 +43,7 @@ def read_plan(path: str | Path) -> dict[str, dict[str, Any]]:
 
 
 def planned(ready: Ready, plan: Mapping[str, dict[str, Any]]) -> Prediction:
-    """What the plan says of the candidate, where it planned the same batch for the same number of devices."""
+    """What the plan says of the candidate, where it planned a batch of the same size."""
     label, images = ready.candidate.label, ready.run.config.train.batch_size
     if label not in plan:
         return Prediction(None, f"the plan has no {label}; it has {', '.join(plan) or 'none that compiled'}")

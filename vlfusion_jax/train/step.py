@@ -54,7 +54,8 @@ def make_train_step(
 def placed(grad_function: GradFunction, shardings: Any) -> GradFunction:
     """`grad_function` with gradients laid out like the optimizer's state: summed into the parts that each device needs.
 
-    Left to the compiler, a gradient is summed whole on all devices, and cut afterwards.
+    Left to the compiler, a gradient is summed whole on all devices, and cut afterwards. Of micro-batches each is summed
+    over the devices, so that no device ever holds a gradient of its own beside the sum.
     """
 
     def of_parts(*args: Any) -> Any:
