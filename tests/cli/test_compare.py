@@ -4,6 +4,7 @@ import json
 import signal
 from dataclasses import replace
 
+import pytest
 from PIL import Image
 
 from vlfusion_jax.cli import compare
@@ -48,7 +49,8 @@ def test_two_configs_side_by_side_and_again(folder, tmp_path, capsys, monkeypatc
 
     with monkeypatch.context() as patch:
         patch.setattr(compare, "train_prepared", interrupted)
-        assert main(command) == 0
+        with pytest.raises(SystemExit, match="75"):
+            main(command)
     stopped = capsys.readouterr()
     assert "stopped by a signal after step 1 of 3" in stopped.err
     assert stopped.out == ""

@@ -22,7 +22,7 @@ def inputs():
 
 def test_shared_keys_equal_repeated_keys(random_params, inputs):
     queries, keys, mask = inputs
-    module = Attention(HEADS)
+    module = Attention(HEADS, capture=True)
     params = random_params(module, queries, keys, mask)
     grad = np.random.default_rng(1).normal(size=queries.shape).astype(np.float32)
 
@@ -50,7 +50,7 @@ def test_shared_keys_equal_repeated_keys(random_params, inputs):
 
 def test_equals_torch_weights_included(random_params, to_attention, inputs):
     queries, keys, mask = inputs
-    module = Attention(HEADS)
+    module = Attention(HEADS, capture=True)
     params = random_params(module, queries, keys, mask)
     output, weights = module.apply({"params": params}, queries, keys, mask)
     context = torch.tensor(keys).repeat_interleave(SHARED, 0)
