@@ -64,8 +64,14 @@ def computation(compiled: jax.stages.Compiled) -> str:
     return text[text.index("\n%") if "\n%" in text else text.index("\nENTRY") :]
 
 
-@pytest.mark.parametrize("family", ["single_stream", "two_stream"])
-@pytest.mark.parametrize("strategy", ["dp", "fsdp", "fsdp_tp:2"])
+@pytest.mark.parametrize(
+    ("family", "strategy"),
+    [
+        *(("single_stream", strategy) for strategy in ("dp", "fsdp", "fsdp_tp:2")),
+        ("two_stream", "fsdp"),
+        *(pytest.param("two_stream", strategy, marks=pytest.mark.slow) for strategy in ("dp", "fsdp_tp:2")),
+    ],
+)
 def test_the_same_text(own_data, family, strategy, tmp_path):
     trains = trained(own_data(model__family=family), strategy, tmp_path)
     plans = planned(own_data(model__family=family), strategy)

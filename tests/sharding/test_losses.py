@@ -11,8 +11,9 @@ from vlfusion_jax.train.setup import build
 STEPS = 20
 TASKS = {"single_stream": ("mlm", "itm", "vqa"), "two_stream": ("itm", "vqa"), "cross_attention": ("vqa",)}
 STRATEGIES = ("dp", "fsdp", "fsdp_tp", "tp_sp:4", "hybrid", "zero1")
-CASES = [(kind, sharding) for kind in ("single_stream", "two_stream") for sharding in STRATEGIES]
-CASES += [("cross_attention", "fsdp_tp")]
+CASES = [("single_stream", sharding) for sharding in STRATEGIES]
+CASES += [("two_stream", "fsdp_tp"), ("two_stream", "tp_sp:4"), ("cross_attention", "fsdp_tp")]
+CASES += [pytest.param("two_stream", name, marks=pytest.mark.slow) for name in ("dp", "fsdp", "hybrid", "zero1")]
 
 
 @pytest.fixture(scope="module")
