@@ -19,7 +19,7 @@ def get_strategy(arg: str = "") -> dict:
             "mlp": None,
             "mlp_bias": "fsdp",
             "vocab": None,
-            "vocab_bias": None,
+            "vocab_bias": "fsdp",
             "answers": None,
             "positions": None,
             "types": None,

@@ -17,7 +17,7 @@ def get_strategy(arg: str = "") -> dict:
             "mlp": "tensor",
             "mlp_bias": ("tensor", "fsdp"),
             "vocab": "tensor",
-            "vocab_bias": "tensor",
+            "vocab_bias": ("tensor", "fsdp"),
             "answers": "tensor",
             "positions": None,
             "types": None,

@@ -26,5 +26,5 @@ def get_strategy(arg: str = "") -> dict:
             "pixels": None,
             "window": None,
         },
-        "optimizer": {"embed": "data", "mlp_bias": "data"},
+        "optimizer": {"embed": "data", "mlp_bias": "data", "vocab_bias": "data"},
     }
