@@ -78,6 +78,7 @@ def test_scanned_equals_unrolled(results, layout):
     [
         (True, "full"),
         (True, "dots"),
+        (True, "dots_redrawn"),
         (True, "dots_no_batch"),
         (True, "names"),
         (True, "offload"),
@@ -91,7 +92,7 @@ def test_recomputation_changes_nothing(results, scan, remat):
 
 def test_recomputation_drops_the_same_values(results):
     dropped = results("joint", True, "none", True)
-    for remat in ("full", "dots", "dots_no_batch"):
+    for remat in ("full", "dots", "dots_redrawn", "dots_no_batch"):
         compare(results("joint", True, remat, True), dropped)
     assert np.abs(dropped[0]["joint"] - results("joint", True, "none", False)[0]["joint"]).max() > 0.01
 
@@ -107,7 +108,7 @@ def test_the_more_is_computed_again_the_less_is_kept():
         _, backward = jax.vjp(lambda v: module.apply(v, x, masks, rngs={"dropout": jax.random.key(2)})[0], variables)
         return sum(leaf.nbytes for leaf in jax.tree.leaves(backward))
 
-    kept_bytes = [kept(remat) for remat in ("full", "names", "dots", "none")]
+    kept_bytes = [kept(remat) for remat in ("full", "names", "dots_redrawn", "dots", "none")]
     assert kept_bytes == sorted(set(kept_bytes))
 
 

@@ -77,6 +77,7 @@ VIEW_OF_TASK = {MLM: MASKED, ITM: MATCH, VQA: QUESTION}
 
 # Values that the backward pass may keep; dropout's masks have the name of their random stream.
 SOFTMAX = "softmax"  # logarithm of its denominator
+NORM = "norm"  # mean and deviation
 ATTENDED = "attended"
 QKV = "qkv"  # queries, keys and values
 EXPANDED = "expanded"  # hidden units before the activation

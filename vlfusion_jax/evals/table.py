@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from vlfusion_jax.core.columns import aligned
+
 
 def format_table(
     metrics: Mapping[str, float], blind: Mapping[str, float], published: Mapping[str, Mapping[str, Any]]
@@ -23,9 +25,8 @@ def format_table(
     columns += [(name.replace("_", " "), values) for name, values in published.items()]
     rows = [["", *(title for title, _ in columns)]]
     rows += [[name, *(_cell(name, values.get(name)) for _, values in columns)] for name in names]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows]
-    lines.insert(1, "  ".join("-" * width for width in widths))
+    lines = aligned(rows)
+    lines.insert(1, "  ".join("-" * max(map(len, column)) for column in zip(*rows, strict=True)))
     lines += [
         f"{name.replace('_', ' ')}: {values['source']}" for name, values in published.items() if "source" in values
     ]

@@ -12,6 +12,7 @@ from vlfusion_jax.core.partitioned import with_axes
 from vlfusion_jax.layers.norm import LayerNorm
 from vlfusion_jax.layers.projection import Projection
 from vlfusion_jax.ops.masks import patch_mask, pool_mask, split_patches
+from vlfusion_jax.parallel.rows import own_copies, with_own_copy
 
 
 class Table(nn.Module):
@@ -37,6 +38,8 @@ class Table(nn.Module):
 class TextEmbedding(nn.Module):
     """Word + learned position (+ type), normalised (BERT, Devlin et al. 2019, section 3).
 
+    `word_copies` [copies, vocab, width] is for heads that predict words, see `parallel.rows.own_copies`.
+
     Attributes:
       length: rows of the position table.
       types: rows of the type table; 0 = none.
@@ -56,6 +59,7 @@ class TextEmbedding(nn.Module):
 
     def setup(self) -> None:
         self.words = Table(self.vocab, self.width, names.VOCAB, self.dtype)
+        self.word_copies = own_copies(self.words(), names.VOCAB, names.EMBED)
         self.positions = Table(self.length, self.width, names.POSITIONS, self.dtype)
         self.token_types = Table(self.types, self.width, names.TYPES, self.dtype) if self.types else None
         self.norm = LayerNorm(self.epsilon, self.dtype) if self.epsilon is not None else None
@@ -66,7 +70,7 @@ class TextEmbedding(nn.Module):
         if length + self.offset > self.length:
             raise ValueError(f"text of {length} tokens, room for {self.length - self.offset}")
         places = jnp.arange(self.offset, self.offset + length)
-        x = self._held(jnp.take(self.words(), ids_bt, axis=0), ids_bt)
+        x = self._held(with_own_copy(_rows)(self.word_copies, ids_bt), ids_bt)
         x = x + self._held(self.positions()[self.offset : self.offset + length], places)
         if self.types:
             types_bt = jnp.zeros((1, 1), jnp.int32) if types_bt is None else types_bt
@@ -79,10 +83,6 @@ class TextEmbedding(nn.Module):
             return rows
         return jnp.where((ids == self.fixed_row)[..., None], jax.lax.stop_gradient(rows), rows)
 
-    def word_table(self) -> jax.Array:
-        """[vocab, width], to predict words with."""
-        return self.words()
-
     def type_rows(self, rows: jax.Array) -> jax.Array:
         """[n] → [n, width], rows of the type table."""
         return jnp.take(self.token_types(), rows, axis=0)
@@ -92,6 +92,10 @@ class TextEmbedding(nn.Module):
         listed = (places_nra >= 0).astype(self.dtype)[..., None]
         vectors = jnp.take(self.positions(), jnp.maximum(places_nra, 0) + self.offset, axis=0)
         return (vectors * listed).sum(2) / jnp.maximum(listed.sum(2), 1)
+
+
+def _rows(table: jax.Array, ids: jax.Array) -> jax.Array:
+    return jnp.take(table, ids, axis=0)
 
 
 class PatchTokens(nn.Module):

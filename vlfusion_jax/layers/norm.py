@@ -8,6 +8,7 @@ from flax import linen as nn
 
 from vlfusion_jax.core import names
 from vlfusion_jax.core.partitioned import with_axes
+from vlfusion_jax.ops.norm import layer_norm
 
 
 class LayerNorm(nn.Module):
@@ -28,7 +29,4 @@ class LayerNorm(nn.Module):
         size = (x.shape[-1],)
         scale = self.param("scale", with_axes(nn.initializers.ones_init(), self.axis), size, jnp.float32)
         bias = self.param("bias", with_axes(nn.initializers.zeros_init(), self.axis), size, jnp.float32)
-        x = x.astype(jnp.float32)
-        centred = x - x.mean(-1, keepdims=True)
-        variance = jnp.square(centred).mean(-1, keepdims=True)
-        return (centred * jax.lax.rsqrt(variance + self.epsilon) * scale + bias).astype(self.dtype)
+        return layer_norm(x, scale, bias, self.epsilon, self.dtype)

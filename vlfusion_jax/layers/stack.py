@@ -10,15 +10,19 @@ from vlfusion_jax.core import names
 from vlfusion_jax.layers.block import FusionLayer, Stage
 
 _policies = jax.checkpoint_policies
-_OF_LITTLE_SIZE = (names.DROPOUT, names.SOFTMAX, names.ATTENDED)
-_CHEAP = _policies.save_only_these_names(*_OF_LITTLE_SIZE)
+_OF_LITTLE_SIZE = (names.SOFTMAX, names.NORM, names.ATTENDED)
+_MASKS_TOO = (*_OF_LITTLE_SIZE, names.DROPOUT)
+_CHEAP = _policies.save_only_these_names(*_MASKS_TOO)
 # What the backward pass finds in memory instead of computing it again.
 REMAT_POLICIES = {
     "dots": _policies.save_from_both_policies(_policies.dots_saveable, _CHEAP),
+    "dots_redrawn": _policies.save_from_both_policies(
+        _policies.dots_saveable, _policies.save_only_these_names(*_OF_LITTLE_SIZE)
+    ),
     "dots_no_batch": _policies.save_from_both_policies(_policies.dots_with_no_batch_dims_saveable, _CHEAP),
-    "names": _policies.save_only_these_names(*_OF_LITTLE_SIZE, names.EXPANDED),
+    "names": _policies.save_only_these_names(*_MASKS_TOO, names.EXPANDED),
     "offload": _policies.save_and_offload_only_these_names(
-        names_which_can_be_saved=list(_OF_LITTLE_SIZE),
+        names_which_can_be_saved=list(_MASKS_TOO),
         names_which_can_be_offloaded=[names.QKV, names.EXPANDED],
         offload_src="device",
         offload_dst="pinned_host",
@@ -33,9 +37,10 @@ class Stack(nn.Module):
     Attributes:
       scan: stack the parameters and scan over them: one compiled layer whatever the depth.
       remat: what the backward pass computes again, beside scores: nothing (`none`); what is no matrix product (`dots`),
-        or also products of two activations, wherever a layer has some beside attention (`dots_no_batch`); all but the
-        hidden units of the MLP and what attention gave (`names`); all but the inputs of each layer (`full`). `offload`
-        is as `names` with queries, keys and values, which are in the host's memory meanwhile, and so are hidden units.
+        dropout's masks with it (`dots_redrawn`: less memory, and on TPU less time), or also products of two
+        activations, wherever a layer has some beside attention (`dots_no_batch`); all but the hidden units of the MLP
+        and what attention gave (`names`); all but the inputs of each layer (`full`). `offload` is as `names` with
+        queries, keys and values, which are in the host's memory meanwhile, and so are hidden units.
     """
 
     stage: Stage

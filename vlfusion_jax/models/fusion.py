@@ -145,18 +145,19 @@ class FusionModel(nn.Module):
             sources["modality"] = Table(self.spec.modalities, width, names.TYPES, self.dtype, name="modality")()
         modality = sources.get("modality")
         for spec in specs:
-            if isinstance(spec, TextInput):
-                module = sources[spec.stream] = TextTokens(spec, train, self.dtype, name=spec.stream)
-                x, mask = module(inputs, modality)
-            elif isinstance(spec, ImageInput):
-                x, mask = ImageTokens(spec, train, self.dtype, name=spec.stream)(inputs, modality)
-            elif isinstance(spec, RegionInput):
-                of_text = sources[TEXT].for_regions(spec.form, inputs)
-                x, mask = Regions(spec, train, self.dtype, name=spec.stream)(inputs, of_text)
-            else:
-                x, mask = LearnedTokens(spec, self.dtype, name=spec.stream)()
-            if not isinstance(spec, LearnedInput):  # which is one row until a batch repeats it
-                x = constrain(x, names.BATCH, names.SEQUENCE, names.EMBED_ACTIVATION)
+            with within(spec.stream):
+                if isinstance(spec, TextInput):
+                    module = sources[spec.stream] = TextTokens(spec, train, self.dtype, name=spec.stream)
+                    x, mask = module(inputs, modality)
+                elif isinstance(spec, ImageInput):
+                    x, mask = ImageTokens(spec, train, self.dtype, name=spec.stream)(inputs, modality)
+                elif isinstance(spec, RegionInput):
+                    of_text = sources[TEXT].for_regions(spec.form, inputs)
+                    x, mask = Regions(spec, train, self.dtype, name=spec.stream)(inputs, of_text)
+                else:
+                    x, mask = LearnedTokens(spec, self.dtype, name=spec.stream)()
+                if not isinstance(spec, LearnedInput):  # which is one row until a batch repeats it
+                    x = constrain(x, names.BATCH, names.SEQUENCE, names.EMBED_ACTIVATION)
             streams[spec.stream], masks[spec.stream] = x, mask
         return streams, masks, sources
 
@@ -202,7 +203,7 @@ class FusionModel(nn.Module):
             source = self.spec.words(spec)
             positions = inputs.get(names.TARGET_POSITIONS) if spec.everywhere else inputs[names.MLM_POSITIONS]
             module = WordLogits(spec, source.vocab, self.dtype, name=module_name)
-            return module(streams[spec.stream], positions, sources[source.stream].word_table())
+            return module(streams[spec.stream], positions, sources[source.stream].word_copies())
         if isinstance(spec, RegionHead):
             return RegionLogits(spec, self.dtype, name=module_name)(streams[self.spec.image])
         if isinstance(spec, ContrastiveHead):

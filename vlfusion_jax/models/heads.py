@@ -17,6 +17,7 @@ from vlfusion_jax.models.spec.heads import ClassHead, ContrastiveHead, RegionHea
 from vlfusion_jax.ops.activations import ACTIVATIONS
 from vlfusion_jax.ops.attention import MASKED_SCORE
 from vlfusion_jax.ops.product import table_product
+from vlfusion_jax.parallel.rows import own_copies, with_own_copy
 
 
 class WordLogits(nn.Module):
@@ -31,16 +32,16 @@ class WordLogits(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, text_btd: jax.Array, positions_bp: jax.Array | None, words_vd: jax.Array) -> jax.Array:
-        """[rows, tokens, width], [rows, p] and [padded vocab, width] → [rows, p or tokens, padded vocab] f32."""
+    def __call__(self, text_btd: jax.Array, positions_bp: jax.Array | None, words_cvd: jax.Array) -> jax.Array:
+        """[rows, tokens, width], [rows, p], [copies, padded vocab, width] → [rows, p or tokens, padded vocab] f32."""
         x = text_btd if positions_bp is None else jnp.take_along_axis(text_btd, positions_bp[..., None], axis=1)
-        x = _transform(x, words_vd.shape[1], self.spec.activation, self.spec.epsilon, self.dtype)
-        table = words_vd
+        x = _transform(x, words_cvd.shape[2], self.spec.activation, self.spec.epsilon, self.dtype)
         if not self.spec.tied:
-            table = Table(*words_vd.shape, names.VOCAB, self.dtype, name="words")()
-        logits = table_product(x, table.astype(self.dtype))
+            table = Table(*words_cvd.shape[1:], names.VOCAB, self.dtype, name="words")()
+            words_cvd = own_copies(table, names.VOCAB, names.EMBED)
+        logits = with_own_copy(table_product)(words_cvd, x)
         init = with_axes(nn.initializers.zeros_init(), names.VOCAB_BIAS)
-        bias = self.param("bias", init, (words_vd.shape[0],), jnp.float32)
+        bias = self.param("bias", init, (words_cvd.shape[1],), jnp.float32)
         return mask_classes(logits + bias, self.vocab)
 
 

@@ -44,9 +44,9 @@ class TextTokens(nn.Module):
         x = self.dropout(x)
         return with_modality(x, modality, self.spec.modality), inputs[names.mask_of(stream)].astype(jnp.int32)
 
-    def word_table(self) -> jax.Array:
-        """[padded vocab, width]."""
-        return self.embedding.word_table()
+    def word_copies(self) -> jax.Array:
+        """[copies, padded vocab, width], see `parallel.rows.own_copies`."""
+        return self.embedding.word_copies
 
     def for_regions(self, form: str, inputs: Mapping[str, jax.Array]) -> jax.Array | None:
         """What regions of a `form` take from the text's tables: [images or 1, regions or 1, width]; None = nothing.

@@ -1,60 +1,79 @@
 """Products with parameters, their gradients in the parameter's own layout."""
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 
+SumOfRows = Callable[[jax.Array, jax.Array], jax.Array]
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def product(equation: str, x: jax.Array, kernel: jax.Array) -> jax.Array:
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 3))
+def product(
+    equation: str,
+    x: jax.Array,
+    kernel: jax.Array,
+    over_devices: Callable[[SumOfRows], SumOfRows] = lambda function: function,
+) -> jax.Array:
     """`jnp.einsum(equation, x, kernel)`: `x` [rows..., in...], `kernel` [in..., out...], the result [rows..., out...].
 
     The numbers are those of the einsum. Its own transpose rule emits the kernel's gradient transposed and turns it
     round afterwards, which costs XLA:CPU a strided copy of all activations: the gradient of a small MLP took 1.5 times
     as long.
+
+    Args:
+      equation: of the einsum.
+      x, kernel: its operands.
+      over_devices: what makes of a function of two arrays that sums over their rows one that sums over those of all
+        devices; it is applied to the one that gives the kernel's gradient.
     """
     return jnp.einsum(equation, x, kernel)
 
 
-def _forward(equation: str, x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+def _forward(
+    equation: str, x: jax.Array, kernel: jax.Array, over_devices: Callable
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     return jnp.einsum(equation, x, kernel), (x, kernel)
 
 
-def _backward(equation: str, saved: tuple[jax.Array, jax.Array], grad: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _backward(
+    equation: str, over_devices: Callable, saved: tuple[jax.Array, jax.Array], grad: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     x, kernel = saved
     of_x, of_kernel, result = equation.replace("->", ",").split(",")
-    return (
-        jnp.einsum(f"{result},{of_kernel}->{of_x}", grad, kernel),
-        jax.lax.platform_dependent(
-            x, grad, cpu=partial(gradient_by_matrices, equation), default=partial(gradient_by_einsum, equation)
-        ),
+    return jnp.einsum(f"{result},{of_kernel}->{of_x}", grad, kernel), over_devices(partial(_gradient, equation))(
+        x, grad
     )
 
 
 product.defvjp(_forward, _backward)
 
 
+def _gradient(equation: str, x: jax.Array, grad: jax.Array) -> jax.Array:
+    return jax.lax.platform_dependent(
+        x, grad, cpu=partial(gradient_by_matrices, equation), default=partial(gradient_by_einsum, equation)
+    )
+
+
 @jax.custom_vjp
-def table_product(x: jax.Array, table: jax.Array) -> jax.Array:
+def table_product(table: jax.Array, x: jax.Array) -> jax.Array:
     """Product of `x` [..., width] with every row of `table` [rows, width]: [..., rows] in f32.
 
-    The gradient of the result enters the backward pass in the dtype of `x`: left in f32 it makes slow products, and a
-    gradient of the table that is summed over devices twice, in f32 here and in its own dtype from where rows are looked
-    up.
+    The gradient of the result enters the backward pass in the dtype of `x`: left in f32 it makes slow products.
     """
     return jnp.einsum("...d,vd->...v", x, table, preferred_element_type=jnp.float32)
 
 
-def _table_forward(x: jax.Array, table: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return table_product(x, table), (x, table)
+def _table_forward(table: jax.Array, x: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return table_product(table, x), (table, x)
 
 
 def _table_backward(saved: tuple[jax.Array, jax.Array], grad: jax.Array) -> tuple[jax.Array, jax.Array]:
-    x, table = saved
+    table, x = saved
     grad = grad.astype(x.dtype)
-    return jnp.einsum("...v,vd->...d", grad, table), jnp.einsum("...v,...d->vd", grad, x)
+    return jnp.einsum("...v,...d->vd", grad, x), jnp.einsum("...v,vd->...d", grad, table)
 
 
 table_product.defvjp(_table_forward, _table_backward)

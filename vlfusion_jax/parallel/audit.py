@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 
+from vlfusion_jax.core.columns import aligned
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.core.partitioned import is_boxed
 from vlfusion_jax.core.tree import flatten, num_bytes
@@ -70,13 +71,7 @@ def format_audit(rows: list[AuditRow], num_devices: int) -> str:
             (row.path, shape, " ".join(row.logical), row.spec, _size(row.bytes_total), _size(row.bytes_per_device))
         )
     cells.append(("total", "", "", "", _size(total), _size(here)))
-    widths = [max(len(line[i]) for line in cells) for i in range(6)]
-    lines = [
-        "  ".join(
-            text.rjust(w) if i > 3 else text.ljust(w) for i, (text, w) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in cells
-    ]
+    lines = aligned(cells, left=4)
     rule = "-" * len(lines[0])
     return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], summarise_audit(rows, num_devices)])
 

@@ -1,8 +1,10 @@
 """The device mesh of a run. Built once; every sharding of the run refers to it."""
 
+import itertools
 import math
 
 import jax
+import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh
 
@@ -41,7 +43,9 @@ def make_mesh(sizes: dict[str, int], devices: list[jax.Device]) -> Mesh:
     """
     shape = [sizes[axis] for axis in names.MESH_AXES]
     slices = len({slice_of(device) for device in devices})
-    if slices == 1:
+    if max(shape) == len(devices) and devices[0].platform == "tpu" and slices == 1:
+        grid = np.array(sorted(devices, key=lambda device: tuple(device.coords))).reshape(shape)  # see `lines`
+    elif slices == 1:
         grid = mesh_utils.create_device_mesh(shape, devices=devices, allow_split_physical_axes=True)
     else:
         across, left = [], slices
@@ -51,6 +55,25 @@ def make_mesh(sizes: dict[str, int], devices: list[jax.Device]) -> Mesh:
         within = [size // outer for size, outer in zip(shape, across, strict=True)]
         grid = mesh_utils.create_hybrid_device_mesh(within, across, devices, allow_split_physical_axes=True)
     return Mesh(grid, names.MESH_AXES, axis_types=(AxisType.Auto,) * len(names.MESH_AXES))
+
+
+def lines(mesh: Mesh, axis: str) -> list[int]:
+    """Sizes by which a mesh axis counts through the dims of a TPU's torus, the outermost first; else its size alone.
+
+    An axis of 16 over 4 x 4 chips is [4, 4] where its devices come row by row.
+    """
+    devices = np.moveaxis(mesh.devices, mesh.axis_names.index(axis), 0).reshape(mesh.shape[axis], -1)[:, 0]
+    if devices[0].platform != "tpu" or len({slice_of(device) for device in devices}) > 1:
+        return [len(devices)]
+    places = np.array([device.coords for device in devices]).T
+    long = [along for along in places if len(set(along)) > 1]
+    for order in itertools.permutations(long):
+        sizes = [len(set(along)) for along in order]
+        if math.prod(sizes) == len(devices):
+            digits = np.unravel_index(range(len(devices)), sizes)
+            if all(len(set(zip(*each, strict=True))) == len(set(each[0])) for each in zip(digits, order, strict=True)):
+                return sizes
+    return [len(devices)]
 
 
 def slice_of(device: jax.Device) -> int:

@@ -58,6 +58,10 @@ class Strategy:
     def _mesh_axes(self, logical: str) -> tuple[str, ...]:
         return _as_tuple(self.rules[logical])
 
+    def axes_of(self, logical: str) -> tuple[str, ...]:
+        """Mesh axes that split a logical axis; one of a single device splits nothing."""
+        return tuple(axis for axis in self._mesh_axes(logical) if self.mesh.shape[axis] > 1)
+
     def of_part(self, path: str) -> "Strategy":
         """The strategy of the parameter or module `path`, such as `image_layers/layers`."""
         part = self.parts.get(path.partition("/")[0])
@@ -83,8 +87,7 @@ class Strategy:
         for dim, (name, size) in enumerate(zip(logical, shape, strict=True)):
             if name not in self.rules:
                 raise UserError(f"{where}: unknown logical axis {name!r} in {logical}; known: {names.LOGICAL_AXES}.")
-            # An axis of one device splits nothing: it may stand in several dims.
-            axes = tuple(axis for axis in self._mesh_axes(name) if self.mesh.shape[axis] > 1)
+            axes = self.axes_of(name)  # those of one device may stand in several dims
             for axis in axes:
                 if axis in used:
                     raise UserError(
@@ -132,6 +135,11 @@ class Strategy:
 
 def _as_tuple(rule: str | tuple[str, ...] | None) -> tuple[str, ...]:
     return () if rule is None else (rule,) if isinstance(rule, str) else tuple(rule)
+
+
+def active_strategy() -> "Strategy | None":
+    """The strategy that functions are traced under; None outside of a run."""
+    return _active.get()
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -20,10 +20,11 @@ class Collective:
     Attributes:
       kind: one of `KINDS`.
       axes: mesh axes along which devices exchange, in the mesh's order.
-      devices: that exchange with each other.
+      devices: number of those that exchange with each other.
       operand_bytes: that each of them puts in.
       times: how often it runs in one call of the program.
       asynchronous: whether it begins and ends in different places of the program.
+      group: positions in the mesh, counted row by row, of the first of the groups that exchange; empty between slices.
     """
 
     kind: str
@@ -32,6 +33,7 @@ class Collective:
     operand_bytes: int
     times: int
     asynchronous: bool
+    group: tuple[int, ...] = field(default=(), compare=False)
 
     @property
     def sent_bytes(self) -> float:
@@ -99,6 +101,7 @@ def _collective(
         operand_bytes=sum(shape_bytes(here[name].shape) for name in instruction.operands),
         times=times,
         asynchronous=_is_asynchronous(instruction),
+        group=tuple(groups[0].tolist()),
     )
 
 

@@ -164,23 +164,28 @@ def total_cycles(program: Program) -> tuple[int, tuple[str, ...]]:
 
 def summarise(found: Sequence[Collective], mesh: jax.sharding.Mesh, device: Device) -> tuple[Traffic, ...]:
     """One line for each kind and axes, most bytes first."""
-    count, sent, asynchronous = Counter(), Counter(), Counter()
+    count, sent, asynchronous, seconds = Counter(), Counter(), Counter(), Counter()
     for each in found:
         key = (each.kind, each.axes)
         count[key] += each.times
         sent[key] += each.sent_bytes
         asynchronous[key] += each.sent_bytes * each.asynchronous
+        seconds[key] += each.sent_bytes / bandwidth(*key, mesh, device, each.group)
     return tuple(
         Traffic(
             kind, axes, count[kind, axes], sent_bytes, asynchronous[kind, axes] / max(1.0, sent_bytes),
-            sent_bytes / bandwidth(kind, axes, mesh, device),
+            seconds[kind, axes],
         )
         for (kind, axes), sent_bytes in sent.most_common()
     )  # fmt: skip
 
 
-def bandwidth(kind: str, axes: tuple[str, ...], mesh: jax.sharding.Mesh, device: Device) -> float:
+def bandwidth(
+    kind: str, axes: tuple[str, ...], mesh: jax.sharding.Mesh, device: Device, group: tuple[int, ...] = ()
+) -> float:
     """Bytes/s that a device can send to the others of its group, nobody else sending.
+
+    The group are the devices at `group` of the mesh; without it, or where pairs exchange, all along `axes`.
 
     GPUs: see `gpus.bandwidth_of_gpus`. TPUs:
     Along every dim of the torus in which the group's devices lie: by two ports where the dim closes to a ring, as if by
@@ -197,10 +202,12 @@ def bandwidth(kind: str, axes: tuple[str, ...], mesh: jax.sharding.Mesh, device:
             )
         return device.slice_bandwidth
     index = tuple(slice(None) if axis in axes else 0 for axis in mesh.axis_names)
+    devices = np.ravel(mesh.devices[index])
+    if group and kind != "collective-permute":
+        devices = mesh.devices.ravel()[list(group)]
     if device.nvlink_bandwidth:
-        return bandwidth_of_gpus(kind, np.ravel(mesh.devices[index]), device)
-    group = np.ravel(mesh.devices[index])
-    places = [each.coords for each in group if slice_of(each) == slice_of(group[0])]
+        return bandwidth_of_gpus(kind, devices, device)
+    places = [each.coords for each in devices if slice_of(each) == slice_of(devices[0])]
     sizes = [len(set(along)) for along in zip(*places, strict=True)]
     ports = sum(2 if size % device.ring == 0 else 1 for size in sizes if size > 1)
     return (1 if kind == "collective-permute" else max(1, ports)) * device.port_bandwidth

@@ -8,8 +8,8 @@ from vlfusion_jax.plan.collectives import KINDS
 from vlfusion_jax.plan.hlo import Instruction, Program, root_of, shape_bytes
 from vlfusion_jax.plan.products import Computation, product_bits, product_flops
 
-# What runs other instructions, one kernel or more each; and what runs nothing.
-_CONTROL = ("while", "conditional", "call", "async-start")
+# What runs other instructions, one kernel or more each, in which its time is spent; and what runs nothing.
+CONTROL = ("while", "conditional", "call", "async-start")
 _FREE = ("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "partition-id", "replica-id",
          "opt-barrier", "add-dependency", "domain")  # fmt: skip
 _ENDS = ("-done", "-update")
@@ -56,9 +56,9 @@ def _launched(program: Program) -> Iterator[tuple[str, Instruction, int]]:
     """Of `executed()`, what is no part of another kernel."""
     parts: set[str] = set()
     for computation, each, times in program.executed():
-        if computation in parts or each.opcode not in _CONTROL:
+        if computation in parts or each.opcode not in CONTROL:
             parts.update(each.called)
-        if computation in parts or each.opcode in (*_CONTROL, *_FREE) or each.opcode.endswith(_ENDS):
+        if computation in parts or each.opcode in (*CONTROL, *_FREE) or each.opcode.endswith(_ENDS):
             continue
         if each.opcode.removesuffix("-start") not in KINDS:
             yield computation, each, times

@@ -6,6 +6,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from vlfusion_jax.core.columns import aligned
 from vlfusion_jax.plan.measure import Measured
 from vlfusion_jax.plan.prediction import Prediction
 
@@ -53,11 +54,7 @@ def format_measured(rows: Sequence[MeasuredRow], problems: Mapping[str, str]) ->
                 f"{row.compile_seconds:.0f}",
             )
         )
-    first, *others = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
-    lines = [
-        "  ".join([line[0].ljust(first), *(text.rjust(width) for text, width in zip(line[1:], others, strict=True))])
-        for line in cells
-    ]
+    lines = aligned(cells)
     below = [f"{label}: not measured: {reason}" for label, reason in problems.items()]
     below += [f"{row.label}: no prediction: {row.prediction.missing}" for row in rows if row.prediction.missing]
     if any(row.measured.memory_source != "device" for row in rows):

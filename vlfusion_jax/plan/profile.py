@@ -10,9 +10,9 @@ import jax
 
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.plan.hlo import Program, parse
+from vlfusion_jax.plan.kernels import CONTROL
 from vlfusion_jax.plan.measure import OneAtATime, Ready
 
-_CONTROL = ("while", "conditional", "call")  # their time is that of the operations that they run
 _UPDATES = 3
 
 
@@ -67,7 +67,7 @@ def heaviest(file: Path, program: Program, calls: int, count: int = 10) -> list[
     instructions = {each.name: each for where in program.computations.values() for each in where.values()}
     spent: Counter[str] = Counter()
     for name, nanoseconds in _events(file):
-        if name in instructions and instructions[name].opcode not in _CONTROL:
+        if name in instructions and instructions[name].opcode not in CONTROL:
             spent[name] += nanoseconds / 1e9 / calls
     if not spent:
         raise UserError(f"--profile: {file} names no operation of the program; look at it with xprof.")

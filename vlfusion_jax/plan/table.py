@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from vlfusion_jax.core.columns import aligned
 from vlfusion_jax.plan.candidate import Candidate
 from vlfusion_jax.plan.estimate import Estimate
 
@@ -80,12 +81,7 @@ def format_rows(rows: Sequence[Row]) -> str:
                 f"{row.compile_seconds:.0f}",
             )
         )
-    widths = [max(len(line[i]) for line in cells) for i in range(len(heading))]
-    first, *others = widths
-    lines = [
-        "  ".join([line[0].ljust(first), *(text.rjust(width) for text, width in zip(line[1:], others, strict=True))])
-        for line in cells
-    ]
+    lines = aligned(cells)
     lines += [f"{row.candidate.label}: {row.problem}" for row in rows if row.problem]
     lines += [
         f"{row.candidate.label}: {_UNPRICED[row.estimate.compute_by]}: {', '.join(row.estimate.unpriced)}"

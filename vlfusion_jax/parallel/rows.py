@@ -1,0 +1,166 @@
+"""Sums over the rows of a batch, of which every device has some: first over its own, then once over the devices.
+
+Left to the partitioner, what is summed over rows is summed over the devices at once, whole, and cut into parts later;
+and a parameter that is used twice has two such sums.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import numpy as np
+from jax.experimental.layout import Layout, with_layout_constraint
+from jax.sharding import Mesh, PartitionSpec
+
+from vlfusion_jax.core import names
+from vlfusion_jax.parallel.mesh import lines
+from vlfusion_jax.parallel.strategy import Strategy, active_strategy
+
+SumOfRows = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+def over_devices(*logical: str) -> Callable[[SumOfRows], SumOfRows]:
+    """What makes of a function of two arrays, a sum over their rows (first dims), one that sums device by device.
+
+    Its result has dims `logical`, and is laid out as the gradient of a parameter. The strategy is the one active now.
+    """
+    strategy = active_strategy()
+    if strategy is None or not _axes_of_rows(strategy):
+        return lambda function: function
+    of_gradients, rows = strategy.of_optimizer(), PartitionSpec(_axes_of_rows(strategy))
+
+    def wrap(function: SumOfRows) -> SumOfRows:
+        def own_rows_first(x: jax.Array, y: jax.Array) -> jax.Array:
+            if len(x) % strategy.batch_parts:
+                return function(x, y)
+            return _by_device(
+                strategy,
+                lambda x, y: _sum_of_devices(function(x, y), of_gradients, logical),
+                (rows, rows),
+                _spec(of_gradients, logical),
+            )(x, y)
+
+        return own_rows_first
+
+    return wrap
+
+
+def own_copies(parameter: jax.Array, *logical: str) -> jax.Array:
+    """`parameter` [dims...] as [copies, dims...], of which every device of the batch's axes has one.
+
+    Its gradient is summed over the devices once, however often it is used; see `with_own_copy`. One copy where no
+    strategy splits rows, or where it splits the first dim (a sum of all devices' rows is then the partitioner's).
+    """
+    strategy = active_strategy()
+    if strategy is None or not _axes_of_rows(strategy) or strategy.parts_of(logical[0]) > 1:
+        return parameter[None]
+    return _copies(strategy, logical, parameter)
+
+
+def with_own_copy(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """Function (copies, rows) → the rows of `function(parameter, rows)`, where each device reads its own copy."""
+
+    def apply(copies: jax.Array, x: jax.Array) -> jax.Array:
+        strategy = active_strategy()
+        if strategy is None or len(copies) == 1 or len(x) % len(copies):
+            return function(copies[0], x)
+        rows = PartitionSpec(_axes_of_rows(strategy))
+        return _by_device(strategy, lambda own, x: function(own[0], x), (rows, rows), rows)(copies, x)
+
+    return apply
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _copies(strategy: Strategy, logical: tuple[str, ...], parameter: jax.Array) -> jax.Array:
+    def gather(part: jax.Array) -> jax.Array:
+        for dim, axes in enumerate(_split(strategy, logical)):
+            if axes:
+                part = jax.lax.all_gather(part, axes, axis=dim, tiled=True)
+        return part[None]
+
+    rows = PartitionSpec(_axes_of_rows(strategy))
+    return _by_device(strategy, gather, (_spec(strategy, logical),), rows)(parameter)
+
+
+def _copies_forward(strategy: Strategy, logical: tuple[str, ...], parameter: jax.Array) -> tuple[jax.Array, None]:
+    return _copies(strategy, logical, parameter), None
+
+
+def _copies_backward(strategy: Strategy, logical: tuple[str, ...], saved: None, grad: jax.Array) -> tuple[jax.Array]:
+    del saved
+    of_gradients = strategy.of_optimizer()
+    return (
+        _by_device(
+            strategy,
+            lambda own: _sum_of_devices(own[0], of_gradients, logical),
+            (PartitionSpec(_axes_of_rows(strategy)),),
+            _spec(of_gradients, logical),
+        )(grad),
+    )
+
+
+_copies.defvjp(_copies_forward, _copies_backward)
+
+
+def _axes_of_rows(strategy: Strategy) -> tuple[str, ...]:
+    """Mesh axes that split rows."""
+    return strategy.axes_of(names.BATCH)
+
+
+def _split(strategy: Strategy, logical: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Of the axes of rows, those that split each dim; over others the partitioner splits them."""
+    rows = _axes_of_rows(strategy)
+    return [tuple(axis for axis in strategy.axes_of(name) if axis in rows) for name in logical]
+
+
+def _spec(strategy: Strategy, logical: tuple[str, ...]) -> PartitionSpec:
+    return PartitionSpec(*(axes or None for axes in _split(strategy, logical)))
+
+
+def _sum_of_devices(own: jax.Array, strategy: Strategy, logical: tuple[str, ...]) -> jax.Array:
+    """Within `_by_device`: the sum of what the devices have, of which each gets the part that is its own."""
+    left = list(_axes_of_rows(strategy))
+    on_tpu = strategy.mesh.devices.flat[0].platform == "tpu"
+    for dim, axes in enumerate(_split(strategy, logical)):
+        for axis in axes:
+            for groups in _groups_of_lines(strategy.mesh, axis):
+                own = _scatter(own, axis, dim, groups, on_tpu)
+            left.remove(axis)
+    return jax.lax.psum(own, left) if left else own
+
+
+def _scatter(x: jax.Array, axis: str, dim: int, groups: list[list[int]] | None, on_tpu: bool) -> jax.Array:
+    scatter = partial(jax.lax.psum_scatter, axis_name=axis, axis_index_groups=groups, tiled=True)
+    if not on_tpu or 0 < dim < x.ndim - 1:
+        return scatter(x, scatter_dimension=dim)
+    # libtpu scatters along the dim that changes slowest in memory; along another it sums whole arrays and cuts them.
+    matrix = x.reshape(-1, x.shape[-1]) if dim else x.reshape(len(x), -1)
+    order = (1, 0) if dim else (0, 1)
+    part = scatter(with_layout_constraint(matrix, Layout(major_to_minor=order)), scatter_dimension=order[0])
+    return part.reshape(*x.shape[:dim], -1, *x.shape[dim + 1 :])
+
+
+def _groups_of_lines(mesh: Mesh, axis: str) -> list[list[list[int]] | None]:
+    """Groups of a mesh axis to scatter in, one after the other: along each dim of a TPU's torus.
+
+    Along more than one dim at a time libtpu sums whole arrays and cuts them then, which sends twice as much.
+    """
+    sizes = lines(mesh, axis)
+    if len(sizes) == 1:
+        return [None]
+    places = np.arange(mesh.shape[axis]).reshape(sizes)
+    return [np.moveaxis(places, dim, -1).reshape(-1, size).tolist() for dim, size in enumerate(sizes)]
+
+
+def _by_device(
+    strategy: Strategy, function: Callable, inputs: tuple[PartitionSpec, ...], output: PartitionSpec
+) -> Callable:
+    """`function` of what a device of the axes of rows has; other axes stay the partitioner's."""
+    return jax.shard_map(
+        function,
+        mesh=strategy.mesh,
+        in_specs=inputs,
+        out_specs=output,
+        axis_names=set(_axes_of_rows(strategy)),
+        check_vma=False,
+    )
