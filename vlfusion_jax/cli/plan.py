@@ -3,15 +3,18 @@
 Before any machine is paid for: compiles the run's own training step for a TPU machine that is not here, once for each
 strategy, with the machine's real compiler, and prints what fits, how fast it will go, and what waits for the network.
 OUT holds the table as plan.json, and its picture as plan.png. The data of the run is not needed: the sizes of its
-vocabulary and answer set come from data.tokenizer or data.vocab_size, and from --answers.
+vocabulary and answer set come from data.tokenizer or data.vocab_size, and from --answers. Of a candidate that does not
+fit, the largest batch of a device is looked for that does. What is compiled is kept in $VLFUSION_CACHE/plans.
+
+--search begins with --strategies, by default with all, and goes on from the best: other batches, micro-batches and
+settings of model.remat, as long as the examples a second grow.
 """
 
 import json
-import os
-import subprocess
 import sys
-import tempfile
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from absl import flags
@@ -20,20 +23,27 @@ from tqdm import tqdm
 
 from vlfusion_jax.cli.arguments import define_config_flag, parse_over_config
 from vlfusion_jax.cli.candidates import candidates, config_without_data, define_candidate_flags
-from vlfusion_jax.config.dump import dump_plain
 from vlfusion_jax.core.errors import UserError
+from vlfusion_jax.core.folders import cache_folder
+from vlfusion_jax.layers.stack import REMAT_POLICIES
+from vlfusion_jax.plan.apart import compile_apart
 from vlfusion_jax.plan.candidate import Candidate
-from vlfusion_jax.plan.estimate import Estimate, Traffic
+from vlfusion_jax.plan.search import Compile, largest_batch, search
 from vlfusion_jax.plan.table import Row, by_speed, draw, format_rows, format_traffic, to_dict
-from vlfusion_jax.plan.topology import topology_name
+from vlfusion_jax.plan.topology import device_count, topology_name
+
+# What a search begins with, where no strategies are named.
+_ALL = ("dp", "zero1", "fsdp", "hybrid:2", "fsdp_tp:2", "fsdp_tp:4", "fsdp_tp:8", "tp_sp:2", "tp_sp:4", "tp_sp:8")
 
 
 def define_flags(values: flags.FlagValues) -> None:
     """Add the flags of this subcommand."""
     define_config_flag(values)
-    flags.DEFINE_string("topology", "", "machine: v5e:4x4, v5p:4x4x4, v5e-256, …", flag_values=values)
+    flags.DEFINE_string("topology", "", "machine: v5e:4x4, v5p:4x4x4, v5e-256, h100:8, …", flag_values=values)
     flags.DEFINE_integer("num_slices", 1, "TPU slices of that topology", lower_bound=1, flag_values=values)
     define_candidate_flags(values)
+    flags.DEFINE_bool("search", False, "look for better batches, remat and micro-batches too", flag_values=values)
+    flags.DEFINE_integer("most", 30, "with --search, candidates to compile", lower_bound=1, flag_values=values)
     flags.DEFINE_integer("minutes", 30, "most time to compile one candidate", lower_bound=1, flag_values=values)
     flags.DEFINE_string("out", "", "where plan.json and plan.png go; default runs/plan", flag_values=values)
 
@@ -43,17 +53,15 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
     config = parse_over_config(values, arguments, lambda: config_without_data(values.config))
     if not values.topology:
         raise UserError("--topology is missing: the machine to plan for, such as v5e:4x4.")
-    topology_name(values.topology, values.num_slices)
-    rows = by_speed(
-        [
-            compile_apart(config, each, 60 * values.minutes)
-            for each in tqdm(
-                candidates(values, values.topology, values.num_slices),
-                desc="compiling",
-                disable=not sys.stderr.isatty(),
-            )
-        ]
-    )
+    devices = device_count(topology_name(values.topology, values.num_slices)) * values.num_slices
+    if values.search and not values["strategies"].present:
+        values.strategies = [name for name in _ALL if devices % int(name.partition(":")[2] or 1) == 0]
+    named = candidates(values, values.topology, values.num_slices)
+    each_device = values.batch_per_device or max(1, config.train.batch_size // devices)
+    if values.search:
+        rows = _searched(config, [replace(each, batch_per_device=each_device) for each in named], values)
+    else:
+        rows = _compiled(config, named, each_device, values)
     out = Path(values.out or "runs/plan")
     out.mkdir(parents=True, exist_ok=True)
     (out / "plan.json").write_text(json.dumps(to_dict(rows), indent=2), encoding="utf-8")
@@ -67,36 +75,34 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
         raise UserError("no candidate compiled.")
 
 
-def compile_apart(config: ConfigDict, candidate: Candidate, seconds: float) -> Row:
-    """The row of a candidate, compiled in a process of its own, which ends after so many seconds."""
-    job = {"config": dump_plain(config), "candidate": vars(candidate)}
-    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
-    start = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "result.json"
-        words = [sys.executable, "-m", "vlfusion_jax.plan.worker", str(out)]
-        try:
-            done = subprocess.run(
-                words,
-                input=json.dumps(job),
-                text=True,
-                capture_output=True,
-                timeout=seconds,
-                env=environment,
-                check=False,
+def _searched(config: ConfigDict, first: list[Candidate], values: flags.FlagValues) -> list[Row]:
+    with _compiler(config, values, values.most) as compile_:
+        return search(first, list(REMAT_POLICIES), compile_, values.most)
+
+
+def _compiled(config: ConfigDict, named: list[Candidate], each_device: int, values: flags.FlagValues) -> list[Row]:
+    """The candidates; of those that do not fit, the batch that does."""
+    with _compiler(config, values, len(named)) as compile_:
+        rows = by_speed([compile_(each) for each in named])
+        too_large = [row for row in rows if not row.fits and row.share is not None]
+        batches = {
+            row.candidate.label: largest_batch(
+                replace(row, candidate=replace(row.candidate, batch_per_device=each_device)), compile_
             )
-        except subprocess.TimeoutExpired:
-            return Row(candidate, None, f"not compiled after {seconds / 60:.0f} minutes", time.perf_counter() - start)
-        if not out.is_file():
-            last = (done.stderr.strip() or "no message").splitlines()[-1]
-            return Row(candidate, None, f"its compiler ended with status {done.returncode}: {last:.300}",
-                       time.perf_counter() - start)  # fmt: skip
-        result = json.loads(out.read_text(encoding="utf-8"))
-    return Row(candidate, _estimate(result["estimate"]), result["problem"], result["compile_seconds"])
+            for row in too_large
+        }
+    return [replace(row, largest_batch=batches.get(row.candidate.label)) for row in rows]
 
 
-def _estimate(stored: dict | None) -> Estimate | None:
-    if stored is None:
-        return None
-    traffic = tuple(Traffic(**each | {"axes": tuple(each["axes"])}) for each in stored["traffic"])
-    return Estimate(**stored | {"traffic": traffic, "unpriced": tuple(stored["unpriced"])})
+@contextmanager
+def _compiler(config: ConfigDict, values: flags.FlagValues, expected: int) -> Iterator[Compile]:
+    """A function from a candidate to its row, which shows how far it is."""
+    with tqdm(total=expected, desc="compiling", disable=not sys.stderr.isatty()) as bar:
+
+        def compile_(candidate: Candidate) -> Row:
+            bar.set_postfix_str(candidate.label)
+            row = compile_apart(config, candidate, 60 * values.minutes, cache_folder() / "plans")
+            bar.update()
+            return row
+
+        yield compile_

@@ -1,17 +1,15 @@
 """Opening the data a configuration names."""
 
-import os
 import zlib
 
 from ml_collections import ConfigDict
 
 from vlfusion_jax.core.errors import UserError
+from vlfusion_jax.core.folders import cache_folder
 from vlfusion_jax.data.jsonl import open_jsonl
 from vlfusion_jax.data.records import Source
 
 SOURCES = ("sort_of_clevr", "jsonl")
-CACHE_VARIABLE = "VLFUSION_CACHE"
-CACHE_DEFAULT = "~/.cache/vlfusion_jax"
 
 
 def open_source(data: ConfigDict, split: str) -> Source:
@@ -53,6 +51,4 @@ def _open_sort_of_clevr(path: str, split: str, sizes: str) -> Source:
         numbers = [0]
     if len(numbers) not in (0, 2) or min(numbers, default=1) < 1:
         raise UserError(f"data.source 'sort_of_clevr:{sizes}': write two positive numbers of images, train and test.")
-    return open_sort_of_clevr(
-        path or os.environ.get(CACHE_VARIABLE) or CACHE_DEFAULT, split, SortOfClevrConfig(*numbers)
-    )
+    return open_sort_of_clevr(path or cache_folder(), split, SortOfClevrConfig(*numbers))

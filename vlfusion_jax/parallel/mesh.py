@@ -42,19 +42,25 @@ def make_mesh(sizes: dict[str, int], devices: list[jax.Device]) -> Mesh:
     Several slices of a TPU machine, which only the data centre's network joins, follow each other along the first axes.
     """
     shape = [sizes[axis] for axis in names.MESH_AXES]
-    slices = len({slice_of(device) for device in devices})
-    if max(shape) == len(devices) and devices[0].platform == "tpu" and slices == 1:
-        grid = np.array(sorted(devices, key=lambda device: tuple(device.coords))).reshape(shape)  # see `lines`
-    elif slices == 1:
-        grid = mesh_utils.create_device_mesh(shape, devices=devices, allow_split_physical_axes=True)
-    else:
-        across, left = [], slices
-        for size in shape:
-            across.append(math.gcd(size, left))
-            left //= across[-1]
-        within = [size // outer for size, outer in zip(shape, across, strict=True)]
-        grid = mesh_utils.create_hybrid_device_mesh(within, across, devices, allow_split_physical_axes=True)
+    slices = sorted({slice_of(device) for device in devices})
+    across, left = [], len(slices)
+    for size in shape:
+        across.append(math.gcd(size, left))
+        left //= across[-1]
+    within = [size // outer for size, outer in zip(shape, across, strict=True)]
+    grids = [_grid(within, [device for device in devices if slice_of(device) == each]) for each in slices]
+    # An axis counts through its slices, then through what it has of each.
+    turned = [dim for pair in zip(range(len(shape)), range(len(shape), 2 * len(shape)), strict=True) for dim in pair]
+    grid = np.stack(grids).reshape(*across, *within).transpose(turned).reshape(shape)
     return Mesh(grid, names.MESH_AXES, axis_types=(AxisType.Auto,) * len(names.MESH_AXES))
+
+
+def _grid(shape: list[int], devices: list[jax.Device]) -> np.ndarray:
+    """Devices of one slice, or of anything but TPUs, in this shape."""
+    if max(shape) == len(devices) and devices[0].platform == "tpu":
+        # Row by row, see `lines`; JAX would lay a single axis in a ring through all dims of the torus.
+        return np.array(sorted(devices, key=lambda device: tuple(device.coords))).reshape(shape)
+    return mesh_utils.create_device_mesh(shape, devices=devices, allow_split_physical_axes=True)
 
 
 def lines(mesh: Mesh, axis: str) -> list[int]:

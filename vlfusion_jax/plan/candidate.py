@@ -1,6 +1,7 @@
 """One way to run a config on a machine, compiled ahead of time: the run's own training step, without the machine."""
 
 import contextlib
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -60,7 +61,8 @@ class Candidate:
     @property
     def label(self) -> str:
         """What sets it apart from the others of a plan."""
-        return " ".join([self.strategy, *(f"{key}={value}" for key, value in self.changes.items())])
+        batch = [f"batch={self.batch_per_device}"] if self.batch_per_device else []
+        return " ".join([self.strategy, *batch, *(f"{key}={value}" for key, value in self.changes.items())])
 
 
 def prepare(config: ConfigDict, candidate: Candidate, devices: Sequence[jax.Device] | None = None) -> Run:
@@ -81,28 +83,60 @@ def prepare(config: ConfigDict, candidate: Candidate, devices: Sequence[jax.Devi
     return build(config, Sizes(tokens, tuple(map(str, range(candidate.answers)))), devices)
 
 
-def compile_step(run: Run) -> tuple[Any, float]:
-    """(the compiled training step, seconds it took).
+class TooLargeError(UserError):
+    """A program that a device has no room for.
 
-    Raises:
-      UserError: the program does not fit the memory of a device, with what it needs.
+    Attributes:
+      share: of the device's memory that it needs; None where the compiler does not say.
     """
+
+    def __init__(self, message: str, share: float | None):
+        super().__init__(message)
+        self.share = share
+
+
+def lower_step(run: Run) -> jax.stages.Lowered:
+    """The run's training step for a batch of its own, not compiled yet."""
     shapes = batch_shapes(run.config, run.vocabulary)
     batch = with_shardings(shapes, dict.fromkeys(shapes, run.batch_sharding))
-    device = run.strategy.mesh.devices.flat[0]
-    start = time.perf_counter()
+    platform = run.strategy.mesh.devices.flat[0].platform
     # What "gpu" means, JAX asks those that are here.
-    platform = {"gpu": "cuda"}.get(device.platform, device.platform)
-    lowered = run.train_step.trace(run.abstract_state, batch).lower(lowering_platforms=(platform,))
+    platform = {"gpu": "cuda"}.get(platform, platform)
+    return run.train_step.trace(run.abstract_state, batch).lower(lowering_platforms=(platform,))
+
+
+def compile_step(run: Run, lowered: jax.stages.Lowered | None = None) -> tuple[jax.stages.Compiled, float]:
+    """(the compiled training step, seconds it took).
+
+    Args:
+      run: whose step.
+      lowered: the step, where it is at hand.
+
+    Raises:
+      TooLargeError: the program does not fit the memory of a device, with what it needs.
+    """
+    start = time.perf_counter()
+    lowered = lowered or lower_step(run)
     try:
-        with contextlib.nullcontext() if device in jax.devices() else _uncached():
+        with contextlib.nullcontext() if run.strategy.mesh.devices.flat[0] in jax.devices() else _uncached():
             compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        first = next((line for line in str(error).splitlines() if "Used" in line or "hbm" in line), str(error))
-        raise UserError(f"does not fit: {first.strip():.300}") from error
+        raise TooLargeError(*_too_large(str(error))) from error
     return compiled, time.perf_counter() - start
+
+
+def _too_large(message: str) -> tuple[str, float | None]:
+    """What the compiler says, and the share of the memory that it says is needed."""
+    line = next((line for line in message.splitlines() if "Used" in line or "hbm" in line), message)
+    sizes = re.search(r"Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) ", message)
+    if sizes is None:
+        return f"does not fit: {line.strip():.300}", None
+    used, unit, there, unit_there = sizes.groups(" ")
+    units = dict(zip(" KMGT", (1024**i for i in range(5)), strict=True))
+    share = float(used) * units[unit or " "] / (float(there) * units[unit_there or " "])
+    return f"does not fit: {line.strip():.300}", share
 
 
 @contextlib.contextmanager

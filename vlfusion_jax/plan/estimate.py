@@ -12,6 +12,7 @@ from vlfusion_jax.parallel.mesh import slice_of
 from vlfusion_jax.plan.collectives import SLICES, Collective, collectives
 from vlfusion_jax.plan.gpus import bandwidth_of_gpus
 from vlfusion_jax.plan.hlo import Program, backend_config, parse
+from vlfusion_jax.plan.kept import Kept
 from vlfusion_jax.plan.kernels import Kernel, kernels, program_flops
 from vlfusion_jax.plan.roofline import roofline
 from vlfusion_jax.train.setup import Run
@@ -79,7 +80,7 @@ class Estimate:
     mfu: float | None
 
 
-def estimate(run: Run, compiled: jax.stages.Compiled) -> Estimate:
+def estimate(run: Run, compiled: jax.stages.Compiled | Kept) -> Estimate:
     """Reads a compiled training step.
 
     A step is predicted to take its compute time, or that of the links which work beside it where that is longer, and
@@ -124,7 +125,7 @@ def estimate(run: Run, compiled: jax.stages.Compiled) -> Estimate:
     )
 
 
-def needed_bytes(compiled: jax.stages.Compiled) -> int:
+def needed_bytes(compiled: jax.stages.Compiled | Kept) -> int:
     """Of a device, that the compiler sets aside: arguments, results that take no argument's place, and the rest."""
     memory = compiled.memory_analysis()
     results = memory.output_size_in_bytes - memory.alias_size_in_bytes

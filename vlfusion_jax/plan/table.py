@@ -29,17 +29,28 @@ class Row:
       estimate: None where it did not compile.
       problem: why it did not.
       compile_seconds: that it took.
+      share: of a device's memory that it needs; None where that is not known.
+      largest_batch: most images of a device that do fit, where this does not; None where nobody looked.
     """
 
     candidate: Candidate
     estimate: Estimate | None
     problem: str
     compile_seconds: float
+    share: float | None = None
+    largest_batch: int | None = None
 
     @property
     def fits(self) -> bool:
         """Whether a device has room for it."""
         return self.estimate is not None and self.estimate.memory_bytes <= self.estimate.capacity_bytes
+
+    @property
+    def room(self) -> str:
+        """What would fit in its place."""
+        if self.largest_batch is None:
+            return ""
+        return f"{self.largest_batch} images a device fit" if self.largest_batch else "not one image a device fits"
 
 
 def by_speed(rows: Sequence[Row]) -> list[Row]:
@@ -83,6 +94,7 @@ def format_rows(rows: Sequence[Row]) -> str:
         )
     lines = aligned(cells)
     lines += [f"{row.candidate.label}: {row.problem}" for row in rows if row.problem]
+    lines += [f"{row.candidate.label}: {row.room}" for row in rows if row.room]
     lines += [
         f"{row.candidate.label}: {_UNPRICED[row.estimate.compute_by]}: {', '.join(row.estimate.unpriced)}"
         for row in rows

@@ -83,6 +83,11 @@ def topology_name(text: str, slices: int = 1) -> str:
     return f"{generation}:{'x'.join(map(str, _shape(chips, dims)))}"
 
 
+def device_count(name: str) -> int:
+    """Devices of a machine of which `topology_name` gives this name: chips, or GPUs."""
+    return math.prod(int(size) for size in name.partition(":")[2].split("x"))
+
+
 def _kind(text: str) -> str:
     """Of the devices of a machine: what its name begins with."""
     return re.split("[:-]", text)[0]

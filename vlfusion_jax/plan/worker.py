@@ -10,23 +10,36 @@ from pathlib import Path
 
 from vlfusion_jax.config.dump import load_plain
 from vlfusion_jax.core.errors import UserError
-from vlfusion_jax.plan.candidate import Candidate, compile_step, prepare
+from vlfusion_jax.plan.candidate import Candidate, TooLargeError, compile_step, lower_step, prepare
 from vlfusion_jax.plan.estimate import estimate
+from vlfusion_jax.plan.kept import Kept, key_of, read, write
+from vlfusion_jax.train.setup import Run
 
 
 def main(out: str) -> None:
-    """Writes {estimate, compile_seconds, problem} of the job on standard input to the file `out`."""
+    """Writes the fields of a `table.Row` but for the candidate, of the job on standard input, to the file `out`."""
     job = json.load(sys.stdin)
-    result = {"estimate": None, "compile_seconds": 0.0, "problem": ""}
+    result = {"estimate": None, "compile_seconds": 0.0, "problem": "", "share": None}
     try:
         run = prepare(load_plain(job["config"], "the config"), Candidate(**job["candidate"]))
-        compiled, result["compile_seconds"] = compile_step(run)
-        result["estimate"] = asdict(estimate(run, compiled))
+        kept = _compiled(run, Path(job["kept"]))
+        result["compile_seconds"] = kept.seconds
+        result["estimate"] = asdict(estimate(run, kept))
+        result["share"] = result["estimate"]["memory_bytes"] / result["estimate"]["capacity_bytes"]
+    except TooLargeError as error:
+        result |= {"problem": str(error), "share": error.share}
     except UserError as error:
         result["problem"] = str(error)
     except Exception as error:  # whatever a compiler may raise is one row of the plan
         result["problem"] = f"{type(error).__name__}: {(str(error).strip() or '-').splitlines()[0]:.300}"
     Path(out).write_text(json.dumps(result), encoding="utf-8")
+
+
+def _compiled(run: Run, folder: Path) -> Kept:
+    """The run's step, compiled now or on a day before."""
+    lowered = lower_step(run)
+    key = key_of(lowered, run.strategy.mesh.devices.flat)
+    return read(folder, key) or write(folder, key, *compile_step(run, lowered))
 
 
 if __name__ == "__main__":

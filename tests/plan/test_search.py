@@ -1,0 +1,79 @@
+"""Looking for what fits and what is fastest, on machines whose answer a formula gives."""
+
+import itertools
+from dataclasses import replace
+
+import pytest
+
+from vlfusion_jax.plan.candidate import Candidate
+from vlfusion_jax.plan.estimate import Estimate
+from vlfusion_jax.plan.search import largest_batch, search
+from vlfusion_jax.plan.table import Row
+
+CAPACITY = 1000
+ONE = Estimate(1, 1, 1, CAPACITY, 1.0, 1.0, 1.0, "cycles", 1.0, (), (), 0.0, 1.0, 1.0, 0.5)
+REMATS = {"dots": (10, 1.0), "full": (4, 0.8), "none": (20, 1.1)}  # bytes of an image, speed
+STRATEGIES = {"dp": (600, 1.0), "fsdp": (100, 0.95), "tp": (150, 0.4)}  # bytes of the state, speed
+
+
+class Machine:
+    """Memory grows evenly with images; larger micro-batches are faster, by less and less."""
+
+    def __init__(self, says_share: bool = True):
+        self.asked: list[str] = []
+        self.says_share = says_share
+
+    def __call__(self, candidate: Candidate) -> Row:
+        self.asked.append(candidate.label)
+        state, speed = STRATEGIES[candidate.strategy]
+        bytes_, faster = REMATS[candidate.changes.get("model.remat", "dots")]
+        at_once = candidate.batch_per_device / candidate.changes.get("train.micro_batches", 1)
+        needed, rate = int(state + bytes_ * at_once), speed * faster * at_once / (at_once + 16)
+        if needed > CAPACITY:
+            return Row(candidate, None, "does not fit", 1.0, needed / CAPACITY if self.says_share else None)
+        return Row(candidate, replace(ONE, memory_bytes=needed, examples_per_second=rate), "", 1.0, needed / CAPACITY)
+
+
+@pytest.mark.parametrize("says_share", [True, False])
+@pytest.mark.parametrize(("batch", "remat"), [(256, "dots"), (64, "none"), (4096, "full"), (226, "full")])
+def test_largest_batch(says_share, batch, remat):
+    machine = Machine(says_share)
+    row = machine(Candidate("fsdp", "v5e:4x4", batch, changes={"model.remat": remat}))
+    most = (CAPACITY - STRATEGIES["fsdp"][0]) // REMATS[remat][0]
+    assert not row.fits
+    found = largest_batch(row, machine)
+    assert found <= most
+    if says_share:
+        assert found >= most - most // 16 - 1
+        assert len(machine.asked) <= 4
+
+
+def test_not_one_image():
+    machine = Machine()
+    STRATEGIES["huge"] = (2000, 1.0)
+    assert largest_batch(machine(Candidate("huge", "v5e:4x4", 8)), machine) == 0
+    del STRATEGIES["huge"]
+
+
+def test_the_search_finds_the_best_of_all():
+    machine = Machine()
+    first = [Candidate(name, "v5e:4x4", 8) for name in STRATEGIES]
+    best = search(first, list(REMATS), machine, 60)[0]
+    batches, micro = [2**i for i in range(10)], [1, 2, 4]
+    everything = [
+        Machine()(Candidate(name, "v5e:4x4", batch, changes={"model.remat": remat, "train.micro_batches": parts}))
+        for name, remat, batch, parts in itertools.product(STRATEGIES, REMATS, batches, micro)
+        if batch % parts == 0
+    ]
+    most = max(row.estimate.examples_per_second for row in everything if row.fits)
+    assert best.fits
+    assert best.estimate.examples_per_second >= 0.97 * most
+    assert len(machine.asked) == len(set(machine.asked))
+
+
+def test_the_search_compiles_no_more_than_asked_and_starts_where_nothing_fits():
+    machine = Machine()
+    rows = search([Candidate("dp", "v5e:4x4", 256)], list(REMATS), machine, 9)
+    assert len(machine.asked) == len(rows) == 9
+    assert rows[0].fits
+    assert machine.asked[0] == "dp batch=256"
