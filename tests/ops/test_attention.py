@@ -1,13 +1,17 @@
 """Attention against PyTorch's, and at the edges of its mask."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel
 
 from vlfusion_jax.ops.attention import attention_weights, dot_product_attention
 from vlfusion_jax.ops.dropout import keep_mask, kept_share
+from vlfusion_jax.ops.fused_attention import jax_attention, splash_attention
 
 BATCH, HEADS, QUERIES, KEYS, WIDTH = 3, 2, 5, 7, 6
 
@@ -124,3 +128,31 @@ def test_gradients_under_dropout(arrays):
     pairs = zip(*(jax.grad(f, argnums=(0, 1, 2))(query, key, value) for f in (ours, expected)), strict=True)
     for one, other in pairs:
         np.testing.assert_allclose(one, other, atol=5e-6)
+
+
+def jax_by_xla(query, key, value, mask, *, causal):
+    return jax_attention("xla", query, key, value, mask, causal=causal)
+
+
+@pytest.mark.parametrize("kernel", [splash_attention, jax_by_xla])
+@pytest.mark.parametrize(
+    ("queries", "keys", "causal"), [(185, 185, False), (40, 144, False), (130, 130, True), (600, 600, False)]
+)
+def test_kernels_compute_the_same(monkeypatch, kernel, queries, keys, causal):
+    rng = np.random.default_rng(queries)
+    batch, heads, dim = 3, 2, 64
+    query, grad = (rng.normal(size=(batch, heads, queries, dim)).astype(np.float32) for _ in range(2))
+    key, value = (rng.normal(size=(batch, heads, keys, dim)).astype(np.float32) for _ in range(2))
+    mask = (rng.random((batch, keys)) > 0.3).astype(np.int32)
+    mask[:, 0], mask[1] = 1, 0  # every query sees something, but for one row which sees nothing
+
+    def run(function):
+        value_, pullback = jax.vjp(lambda q, k, v: function(q, k, v, mask, causal=causal), query, key, value)
+        return value_, *pullback(grad)
+
+    here = partial(splash_attention_kernel.make_splash_mha_single_device, interpret=True)
+    monkeypatch.setattr(splash_attention_kernel, "make_splash_mha_single_device", here)
+    ours = run(kernel)
+    assert not np.any(ours[0][1])
+    for found, expected in zip(ours, run(dot_product_attention), strict=True):
+        np.testing.assert_allclose(found, expected, atol=2e-5)

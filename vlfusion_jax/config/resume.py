@@ -16,6 +16,7 @@ FILE = "config.json"
 # Keys, and sections ending in a dot, that do not change what is learned.
 MAY_CHANGE = (
     "sharding",
+    "attention",
     "data.path",
     "data.threads",
     "data.prefetch",

@@ -14,6 +14,7 @@ def default_config() -> ConfigDict:
     config.name = "run"  # names the default work directory, runs/<name>
     config.seed = 0  # of every random stream: parameters, order, masking, augmentation, dropout
     config.sharding = "dp"  # strategy name[:arg] of configs/shardings, or path of a .py file
+    config.attention = "xla"  # what computes it: xla anywhere, splash on TPUs, cudnn on GPUs in bfloat16
     config.init_from = ""  # work directories or checkpoint steps, with commas, that start a new run; '' = random
     config.precision = _precision()
     config.model = ConfigDict({"family": ""})  # see models.families: hyperparameters("vilt", "base", layers=6)

@@ -13,6 +13,7 @@ from vlfusion_jax.core.arithmetic import longest_side
 from vlfusion_jax.core.errors import UserError
 
 _CHOICES = {
+    "attention": ("xla", "splash", "cudnn"),
     "precision.compute": ("float32", "bfloat16"),
     "tasks.vqa.loss": ("bce", "ce"),
     "data.resize": ("fit", "shorter", "stretch", "crop", "side_crop", "shorter_crop"),

@@ -1,5 +1,9 @@
 """Multi-head attention of one stream to itself or to another."""
 
+import contextlib
+import contextvars
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,7 +14,20 @@ from jax.ad_checkpoint import checkpoint_name
 from vlfusion_jax.core import names
 from vlfusion_jax.layers.projection import Projection
 from vlfusion_jax.ops.attention import attention_weights, dot_product_attention
-from vlfusion_jax.parallel.strategy import constrain
+from vlfusion_jax.ops.fused_attention import KERNELS
+from vlfusion_jax.parallel.strategy import constrain, part_by_part
+
+_chosen: contextvars.ContextVar[str] = contextvars.ContextVar("attention", default="xla")
+
+
+@contextlib.contextmanager
+def attention_by(choice: str) -> Iterator[None]:
+    """Within it, attention that functions trace is computed by `xla`, or by a kernel of `ops.fused_attention`."""
+    token = _chosen.set(choice)
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
 
 
 class Attention(nn.Module):
@@ -63,10 +80,7 @@ class Attention(nn.Module):
             return checkpoint_name(constrain(y, names.BATCH, names.HEADS, names.SEQUENCE, names.HEAD_DIM), names.QKV)
 
         query, key, value = into_heads("query", queries_btd), into_heads("key", keys_bsd), into_heads("value", keys_bsd)
-        dropout_key = self.make_rng(names.DROPOUT) if self.train and self.dropout > 0 else None
-        attended = dot_product_attention(
-            query, key, value, mask_bs, causal=self.causal, dropout_rate=self.dropout, dropout_key=dropout_key
-        )
+        attended = self._attend(query, key, value, mask_bs)
         output = Projection(
             "bthk,hkd->btd", (self.heads, head_dim, embed), (names.HEADS, names.HEAD_DIM, names.EMBED),
             (embed,), (names.EMBED,), dtype=self.dtype, name="output",
@@ -77,3 +91,17 @@ class Attention(nn.Module):
         weights = attention_weights(query, key, mask_bs, causal=self.causal)
         heads_outside = weights.reshape(batch // shared, self.heads, shared, length, -1).swapaxes(1, 2)
         return output, heads_outside.reshape(batch, self.heads, length, -1)
+
+    def _attend(self, query: jax.Array, key: jax.Array, value: jax.Array, mask_bs: jax.Array) -> jax.Array:
+        dropped = self.train and self.dropout > 0
+        if _chosen.get() in KERNELS:
+            assert not dropped, "kernels do not drop weights; `train.setup` checks the specification"
+            _, kernel = KERNELS[_chosen.get()]
+            of_heads = (names.BATCH, names.HEADS, names.SEQUENCE, names.HEAD_DIM)
+            of_arguments = (of_heads, of_heads, of_heads, (names.BATCH, names.SEQUENCE))
+            attended = part_by_part(partial(kernel, causal=self.causal), of_arguments)(query, key, value, mask_bs)
+            return checkpoint_name(attended, names.ATTENDED)
+        dropout_key = self.make_rng(names.DROPOUT) if dropped else None
+        return dot_product_attention(
+            query, key, value, mask_bs, causal=self.causal, dropout_rate=self.dropout, dropout_key=dropout_key
+        )

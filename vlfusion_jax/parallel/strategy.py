@@ -3,7 +3,7 @@
 import contextlib
 import contextvars
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -166,3 +166,23 @@ def constrain(x: jax.Array, *logical: str) -> Any:
     if strategy is None or strategy.mesh.size == 1:
         return x
     return jax.lax.with_sharding_constraint(x, strategy.sharding(logical, x.shape, "activation"))
+
+
+def part_by_part(function: Callable[..., jax.Array], logical: Sequence[tuple[str, ...]]) -> Callable[..., jax.Array]:
+    """`function` applied by every device to its parts of the arguments, of which none needs another's.
+
+    Args:
+      function: of arrays; its result is laid out as the first of them.
+      logical: axes of each argument.
+    """
+    strategy = _active.get()
+    if strategy is None or strategy.mesh.size == 1:
+        return function
+
+    def apply(*arrays: jax.Array) -> jax.Array:
+        specs = [strategy.sharding(axes, x.shape, "attention").spec for axes, x in zip(logical, arrays, strict=True)]
+        return jax.shard_map(function, mesh=strategy.mesh, in_specs=tuple(specs), out_specs=specs[0], check_vma=False)(
+            *arrays
+        )
+
+    return apply

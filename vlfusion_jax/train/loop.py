@@ -60,7 +60,8 @@ def train(
     evaluation, stop = None, False
     with contextlib.closing(Checkpointer(workdir, config.checkpoint)) as checkpoints, StopWatch() as watch:
         state, step, clock = begin(run, checkpoints, source)
-        say(f"{summarise_audit(run.audit, run.strategy.mesh.size)} (sharding {config.sharding})")
+        found = summarise_audit(run.audit, run.strategy.mesh.size)
+        say(f"{found} (sharding {config.sharding}, attention {config.attention})")
         # An evaluation that failed is still owed: what was trained before it is saved without it.
         owed = evaluate is not None and step and is_due(step, config.train.eval_every, steps)
         owed = owed and not was_evaluated(workdir, step)

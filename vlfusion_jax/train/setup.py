@@ -16,10 +16,14 @@ from vlfusion_jax.core.precision import COMPUTE_DTYPES
 from vlfusion_jax.data.masking import max_predictions
 from vlfusion_jax.data.pipeline import batch_shapes
 from vlfusion_jax.data.vocabulary import Vocabulary
+from vlfusion_jax.layers.attention import attention_by
+from vlfusion_jax.layers.block import Stage
 from vlfusion_jax.models.families.table import model_spec, text_lengths
 from vlfusion_jax.models.flops import row_flops
 from vlfusion_jax.models.fusion import FusionModel
 from vlfusion_jax.models.inputs import input_shapes
+from vlfusion_jax.models.spec.model import ModelSpec
+from vlfusion_jax.ops.fused_attention import KERNELS
 from vlfusion_jax.optim.optimizer import lr_schedule, make_optimizer
 from vlfusion_jax.parallel.audit import AuditRow, audit, check_replication
 from vlfusion_jax.parallel.loading import load_strategy
@@ -83,6 +87,7 @@ def build(config: Any, vocabulary: Vocabulary, devices: Sequence[jax.Device] | N
     strategy = load_strategy(config.sharding, devices)
     _check_batches(config, strategy)
     spec = model_spec(config, vocabulary.size, len(vocabulary.answers))
+    _check_attention(config, spec, strategy)
     model = FusionModel(spec, COMPUTE_DTYPES[config.precision.compute])
     tasks = build_tasks(config.tasks, len(vocabulary.answers), vocabulary.kinds)
     heads = tuple(task.name for task in tasks)
@@ -105,8 +110,8 @@ def build(config: Any, vocabulary: Vocabulary, devices: Sequence[jax.Device] | N
     of_grads = param_shardings(boxed, strategy.of_optimizer())
     placed = TrainState(strategy.replicated, shardings, state_shardings(abstract.opt_state, of_grads, strategy))
     step = make_train_step(model, tasks, optimizer, lr_schedule(config), config, of_grads)
-    train_step = _activated(strategy, step)
-    eval_step = _activated(strategy, make_eval_step(model, tasks))
+    train_step = _activated(strategy, config.attention, step)
+    eval_step = _activated(strategy, config.attention, make_eval_step(model, tasks))
 
     def predict(params: Any, batch: Batch) -> jax.Array:
         return model.apply({"params": params}, view_inputs(batch, names.QUESTION), (names.VQA,)).logits[names.VQA]
@@ -127,7 +132,7 @@ def build(config: Any, vocabulary: Vocabulary, devices: Sequence[jax.Device] | N
             compiler_options=compiler_options(UPDATES, strategy.mesh.devices.flat[0].platform),
         ),
         eval_step=jax.jit(eval_step, out_shardings=strategy.replicated),
-        predict_step=jax.jit(_activated(strategy, predict), out_shardings=strategy.replicated),
+        predict_step=jax.jit(_activated(strategy, config.attention, predict), out_shardings=strategy.replicated),
         flops_per_step=3 * _forward_flops(config, spec, heads),
     )
 
@@ -144,11 +149,11 @@ def check_best_metric(run: Run) -> None:
             )
 
 
-def _activated(strategy: Strategy, function: Callable) -> Callable:
-    """`function`, traced with the strategy's rules in force."""
+def _activated(strategy: Strategy, attention: str, function: Callable) -> Callable:
+    """`function`, traced with the strategy's rules in force, and attention computed as chosen."""
 
     def traced(*args: Any) -> Any:
-        with strategy.activate():
+        with strategy.activate(), attention_by(attention):
             return function(*args)
 
     traced.__name__ = getattr(function, "__name__", "function")
@@ -166,6 +171,23 @@ def _check_batches(config: Any, strategy: Strategy) -> None:
         if size % split:
             by = f"{parts} devices of the batch axes" + (f" × {micro} micro-batches" if split != parts else "")
             raise UserError(f"{name}={size} does not divide by {split} ({by}, sharding {strategy.name!r}).")
+
+
+def _check_attention(config: Any, spec: ModelSpec, strategy: Strategy) -> None:
+    """Refuses what a kernel of one platform cannot do; nothing else is taken in its place."""
+    if config.attention not in KERNELS:
+        return
+    wanted, _ = KERNELS[config.attention]
+    here, what = strategy.mesh.devices.flat[0].platform, f"attention={config.attention!r}"
+    if here != wanted:
+        raise UserError(f"{what} runs on a {wanted}, these devices are {here}: set attention=xla.")
+    if config.attention == "cudnn" and config.precision.compute != "bfloat16":
+        raise UserError(f"{what} computes in 16 bits: set precision.compute=bfloat16, or attention=xla.")
+    if strategy.parts_of(names.SEQUENCE) > 1:
+        raise UserError(f"{what} sees whole sequences, which {strategy.name!r} splits: set attention=xla.")
+    stages = [step for step in spec.steps if isinstance(step, Stage)]
+    if any(block.attention_dropout for stage in stages for block in stage.blocks):
+        raise UserError(f"{what} drops no attention weights: set model.attention_dropout=0, or attention=xla.")
 
 
 def _forward_flops(config: Any, spec: Any, heads: tuple[str, ...]) -> int:
