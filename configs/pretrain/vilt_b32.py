@@ -17,7 +17,7 @@ def get_config(arg: str = ""):
     config = default_config()
     config.name = "vilt_b32"
     config.precision.compute = "bfloat16"
-    config.model = hyperparameters("vilt", max_image_tokens=144)
+    config.model = hyperparameters("vilt", max_image_tokens=144, remat="dots_redrawn")
     config.data.source = "jsonl"
     config.data.image_size = (384, 384)
     config.data.caption_length = 40

@@ -94,12 +94,12 @@ def test_no_rows():
 def test_products_with_the_rows_of_a_table():
     rng = np.random.default_rng(1)
     x, table, grad = (rng.normal(size=shape).astype(np.float32) for shape in ((3, 4, 5), (7, 5), (3, 4, 7)))
-    value, pullback = jax.vjp(table_product, x, table)
+    value, pullback = jax.vjp(table_product, table, x)
     np.testing.assert_allclose(value, x.astype(np.float64) @ table.T, atol=5e-6)
-    of_x, of_table = pullback(jnp.asarray(grad))
+    of_table, of_x = pullback(jnp.asarray(grad))
     np.testing.assert_allclose(of_x, grad.astype(np.float64) @ table, atol=5e-6)
     np.testing.assert_allclose(of_table, np.einsum("abv,abd->vd", grad.astype(np.float64), x), atol=5e-6)
-    low = [jnp.asarray(a, jnp.bfloat16) for a in (x, table)]
+    low = [jnp.asarray(a, jnp.bfloat16) for a in (table, x)]
     value, pullback = jax.vjp(table_product, *low)
     assert value.dtype == jnp.float32
     assert [a.dtype for a in pullback(jnp.asarray(grad))] == [jnp.bfloat16] * 2

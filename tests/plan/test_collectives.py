@@ -236,3 +236,26 @@ def test_between_slices():
     assert found.sent_bytes == 2 * 3 / 4 * 16 * 768 * 2
     with pytest.raises(ValueError, match=r"send: what it sends is not known \(other\)"):
         collectives(parse(SLICED.replace("ALL_REDUCE", "OTHER")), MESH, slices=4)
+
+
+def repeated(number: int, chain: int, rows: int) -> str:
+    """A part of an asynchronous gather, as it stands in each of the products which it runs beside."""
+    return (
+        f"  %all-gather.{number} = bf16[{4 * rows},32]{{1,0}} all-gather(%x{rows}), channel_id=1, "
+        f'replica_groups={{{{0,2,4,6}},{{1,3,5,7}}}}, dimensions={{0}}, frontend_attributes={{chain_id="{chain}"}}, '
+        'backend_config={"async_collective_fusion_config":{"flag_start":"2","flag_end":"8"}}'
+    )
+
+
+def test_what_runs_beside_several_products_counts_once():
+    lines = [repeated(1, 9, 16), repeated(2, 9, 16), repeated(3, 10, 16), repeated(4, 11, 64), repeated(5, 11, 64)]
+    text = "\n".join(
+        [
+            "HloModule a", "", "ENTRY %main (x16: bf16[16,32], x64: bf16[64,32]) -> bf16[64,32] {",
+            "  %x16 = bf16[16,32]{1,0} parameter(0)", "  %x64 = bf16[64,32]{1,0} parameter(1)", *lines,
+            "  ROOT %out = bf16[64,32]{1,0} copy(%x64)", "}",
+        ]
+    )  # fmt: skip
+    found = collectives(parse(text), MESH)
+    assert [each.operand_bytes for each in found] == [16 * 32 * 2, 16 * 32 * 2, 64 * 32 * 2]
+    assert all(each.asynchronous for each in found)

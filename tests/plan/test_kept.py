@@ -55,6 +55,11 @@ class Refusing:
     ("message", "share"),
     [
         ("RESOURCE_EXHAUSTED: Ran out of memory.\nUsed 31.50G of 15.75G hbm. Exceeded hbm capacity by 15.75G.", 2.0),
+        (
+            "RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory required for HLO temporaries (20.00G) "
+            "exceeds available HBM (16.00G).",
+            1.25,
+        ),
         ("RESOURCE_EXHAUSTED: hbm is full", None),
     ],
 )

@@ -9,7 +9,7 @@ from flax import linen as nn
 
 from vlfusion_jax.core.partitioned import with_axes
 from vlfusion_jax.ops.product import product
-from vlfusion_jax.parallel.rows import over_devices
+from vlfusion_jax.parallel.rows import gathered, over_devices
 
 
 def fan_in_init(equation: str) -> nn.initializers.Initializer:
@@ -45,7 +45,13 @@ class Projection(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel = self.param("kernel", with_axes(fan_in_init(self.equation), *self.axes), tuple(self.shape), jnp.float32)
-        y = product(self.equation, x.astype(self.dtype), kernel.astype(self.dtype), over_devices(*self.axes))
+        y = product(
+            self.equation,
+            x.astype(self.dtype),
+            kernel.astype(self.dtype),
+            gathered(*self.axes),
+            over_devices(*self.axes),
+        )
         if self.bias_shape:
             zeros = with_axes(nn.initializers.zeros_init(), *self.bias_axes)
             bias = self.param("bias", zeros, tuple(self.bias_shape), jnp.float32)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,12 +11,17 @@ import jax.numpy as jnp
 SumOfRows = Callable[[jax.Array, jax.Array], jax.Array]
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 3))
+def _as_it_is(x: Any) -> Any:
+    return x
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 3, 4))
 def product(
     equation: str,
     x: jax.Array,
     kernel: jax.Array,
-    over_devices: Callable[[SumOfRows], SumOfRows] = lambda function: function,
+    gathered: Callable[[jax.Array], jax.Array] = _as_it_is,
+    over_devices: Callable[[SumOfRows], SumOfRows] = _as_it_is,
 ) -> jax.Array:
     """`jnp.einsum(equation, x, kernel)`: `x` [rows..., in...], `kernel` [in..., out...], the result [rows..., out...].
 
@@ -26,25 +32,32 @@ def product(
     Args:
       equation: of the einsum.
       x, kernel: its operands.
+      gathered: what makes the kernel whole, in each pass again.
       over_devices: what makes of a function of two arrays that sums over their rows one that sums over those of all
         devices; it is applied to the one that gives the kernel's gradient.
     """
-    return jnp.einsum(equation, x, kernel)
+    return jnp.einsum(equation, x, gathered(kernel))
 
 
 def _forward(
-    equation: str, x: jax.Array, kernel: jax.Array, over_devices: Callable
+    equation: str, x: jax.Array, kernel: jax.Array, gathered: Callable, over_devices: Callable
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return jnp.einsum(equation, x, kernel), (x, kernel)
+    # Written out: policies of recomputation do not see the products within `product`.
+    return jnp.einsum(equation, x, gathered(kernel)), (x, kernel)
 
 
 def _backward(
-    equation: str, over_devices: Callable, saved: tuple[jax.Array, jax.Array], grad: jax.Array
+    equation: str,
+    gathered: Callable,
+    over_devices: Callable,
+    saved: tuple[jax.Array, jax.Array],
+    grad: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     x, kernel = saved
     of_x, of_kernel, result = equation.replace("->", ",").split(",")
-    return jnp.einsum(f"{result},{of_kernel}->{of_x}", grad, kernel), over_devices(partial(_gradient, equation))(
-        x, grad
+    return (
+        jnp.einsum(f"{result},{of_kernel}->{of_x}", grad, gathered(kernel)),
+        over_devices(partial(_gradient, equation))(x, grad),
     )
 
 

@@ -45,6 +45,19 @@ def over_devices(*logical: str) -> Callable[[SumOfRows], SumOfRows]:
     return wrap
 
 
+def gathered(*logical: str) -> Callable[[jax.Array], jax.Array]:
+    """What makes a parameter whole on all devices that split rows; its dims are `logical`.
+
+    It is not derived: the gradient of the parameter is that of its parts, see `over_devices`.
+    """
+    strategy = active_strategy()
+    if strategy is None or not any(_split(strategy, logical)):
+        return lambda parameter: parameter
+    return _by_device(
+        strategy, lambda part: _gather_parts(part, strategy, logical), (_spec(strategy, logical),), PartitionSpec()
+    )
+
+
 def own_copies(parameter: jax.Array, *logical: str) -> jax.Array:
     """`parameter` [dims...] as [copies, dims...], of which every device of the batch's axes has one.
 
@@ -72,14 +85,10 @@ def with_own_copy(function: Callable[..., jax.Array]) -> Callable[..., jax.Array
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _copies(strategy: Strategy, logical: tuple[str, ...], parameter: jax.Array) -> jax.Array:
-    def gather(part: jax.Array) -> jax.Array:
-        for dim, axes in enumerate(_split(strategy, logical)):
-            if axes:
-                part = jax.lax.all_gather(part, axes, axis=dim, tiled=True)
-        return part[None]
-
     rows = PartitionSpec(_axes_of_rows(strategy))
-    return _by_device(strategy, gather, (_spec(strategy, logical),), rows)(parameter)
+    return _by_device(
+        strategy, lambda part: _gather_parts(part, strategy, logical)[None], (_spec(strategy, logical),), rows
+    )(parameter)
 
 
 def _copies_forward(strategy: Strategy, logical: tuple[str, ...], parameter: jax.Array) -> tuple[jax.Array, None]:
@@ -120,30 +129,43 @@ def _spec(strategy: Strategy, logical: tuple[str, ...]) -> PartitionSpec:
 def _sum_of_devices(own: jax.Array, strategy: Strategy, logical: tuple[str, ...]) -> jax.Array:
     """Within `_by_device`: the sum of what the devices have, of which each gets the part that is its own."""
     left = list(_axes_of_rows(strategy))
-    on_tpu = strategy.mesh.devices.flat[0].platform == "tpu"
     for dim, axes in enumerate(_split(strategy, logical)):
         for axis in axes:
             for groups in _groups_of_lines(strategy.mesh, axis):
-                own = _scatter(own, axis, dim, groups, on_tpu)
+                scatter = partial(jax.lax.psum_scatter, axis_name=axis, axis_index_groups=groups, tiled=True)
+                own = _along(lambda x, dim, scatter=scatter: scatter(x, scatter_dimension=dim), own, dim, strategy)
             left.remove(axis)
     return jax.lax.psum(own, left) if left else own
 
 
-def _scatter(x: jax.Array, axis: str, dim: int, groups: list[list[int]] | None, on_tpu: bool) -> jax.Array:
-    scatter = partial(jax.lax.psum_scatter, axis_name=axis, axis_index_groups=groups, tiled=True)
-    if not on_tpu or 0 < dim < x.ndim - 1:
-        return scatter(x, scatter_dimension=dim)
-    # libtpu scatters along the dim that changes slowest in memory; along another it sums whole arrays and cuts them.
+def _gather_parts(part: jax.Array, strategy: Strategy, logical: tuple[str, ...]) -> jax.Array:
+    """Within `_by_device`: the whole of what each device has a part of."""
+    for dim, axes in enumerate(_split(strategy, logical)):
+        for axis in reversed(axes):
+            for groups in reversed(_groups_of_lines(strategy.mesh, axis)):
+                gather = partial(jax.lax.all_gather, axis_name=axis, axis_index_groups=groups, tiled=True)
+                part = _along(lambda x, dim, gather=gather: gather(x, axis=dim), part, dim, strategy)
+    return part
+
+
+def _along(exchange: Callable, x: jax.Array, dim: int, strategy: Strategy) -> jax.Array:
+    """`exchange(x, dim)`, which changes the size of that dim alone.
+
+    libtpu exchanges parts along the dim that changes slowest in memory; along another it sums whole arrays, and cuts
+    them.
+    """
+    if strategy.mesh.devices.flat[0].platform != "tpu" or 0 < dim < x.ndim - 1:
+        return exchange(x, dim)
     matrix = x.reshape(-1, x.shape[-1]) if dim else x.reshape(len(x), -1)
     order = (1, 0) if dim else (0, 1)
-    part = scatter(with_layout_constraint(matrix, Layout(major_to_minor=order)), scatter_dimension=order[0])
-    return part.reshape(*x.shape[:dim], -1, *x.shape[dim + 1 :])
+    changed = exchange(with_layout_constraint(matrix, Layout(major_to_minor=order)), order[0])
+    return changed.reshape(*x.shape[:dim], -1, *x.shape[dim + 1 :])
 
 
 def _groups_of_lines(mesh: Mesh, axis: str) -> list[list[list[int]] | None]:
-    """Groups of a mesh axis to scatter in, one after the other: along each dim of a TPU's torus.
+    """Groups of a mesh axis that exchange parts one after the other: along each dim of a TPU's torus.
 
-    Along more than one dim at a time libtpu sums whole arrays and cuts them then, which sends twice as much.
+    Along more than one dim at a time libtpu sums whole arrays, which sends twice as much.
     """
     sizes = lines(mesh, axis)
     if len(sizes) == 1:

@@ -83,6 +83,10 @@ def prepare(config: ConfigDict, candidate: Candidate, devices: Sequence[jax.Devi
     return build(config, Sizes(tokens, tuple(map(str, range(candidate.answers)))), devices)
 
 
+# "Used 19.5G of 15.75G hbm", "temporaries (20.67G) exceeds available HBM (15.75G)".
+_USED = re.compile(r"(?:Used |\()([\d.]+)([KMGT]?)(?: of |\) exceeds available HBM \()([\d.]+)([KMGT]?)[ )]")
+
+
 class TooLargeError(UserError):
     """A program that a device has no room for.
 
@@ -130,7 +134,7 @@ def compile_step(run: Run, lowered: jax.stages.Lowered | None = None) -> tuple[j
 def _too_large(message: str) -> tuple[str, float | None]:
     """What the compiler says, and the share of the memory that it says is needed."""
     line = next((line for line in message.splitlines() if "Used" in line or "hbm" in line), message)
-    sizes = re.search(r"Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) ", message)
+    sizes = _USED.search(message)
     if sizes is None:
         return f"does not fit: {line.strip():.300}", None
     used, unit, there, unit_there = sizes.groups(" ")

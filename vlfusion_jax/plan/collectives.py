@@ -77,12 +77,14 @@ def _found(program: Program) -> Iterator[tuple[str, Instruction, str, int]]:
         kind = instruction.opcode.removesuffix("-start")
         if kind not in KINDS:
             continue
-        # Compiled for TPU, what runs beside products is repeated in each of them, under one channel.
-        channel = re.search(r"channel_id=(\d+)", instruction.attributes)
-        if channel and "async_collective_fusion_config" in instruction.attributes:
-            if (channel.group(1), times) in seen:
+        # Compiled for TPU, what runs beside products is repeated in each of them, under one chain.
+        if "async_collective_fusion_config" in instruction.attributes:
+            chain = re.search(r'chain_id="(\d+)"', instruction.attributes)
+            chain = chain or re.search(r"channel_id=(\d+)", instruction.attributes)
+            same = (chain.group() if chain else instruction.name, times)
+            if same in seen:
                 continue
-            seen.add((channel.group(1), times))
+            seen.add(same)
         yield computation, instruction, kind, times
 
 
