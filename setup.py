@@ -33,6 +33,7 @@ CORE = [
 ]
 TPU, CUDA12, CUDA13 = (f"jax[{kind}]>=0.7.2,<0.13" for kind in ("tpu", "cuda12", "cuda13"))
 TEST = [
+    TPU,  # its compiler, for machines that are not here
     "kubeflow-trainer-api>=2.3,<3",  # models of the schemas of JobSet and Kubernetes
     "pytest>=8.3,<10",
     "pytest-xdist>=3.6,<4",

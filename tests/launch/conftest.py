@@ -35,7 +35,9 @@ def train(tmp_path_factory) -> Callable[[Path], list[str]]:
         open_source(config.data, split)
 
     def words(workdir: Path) -> list[str]:
-        changed = {"data.path": config.data.path, "train.steps": STEPS, "checkpoint.every": SAVE_EVERY}
+        # One task: every process compiles its own program, and one after the other here.
+        tasks = {"tasks.mlm.weight": 0.0, "tasks.itm.weight": 0.0}
+        changed = {"data.path": config.data.path, "train.steps": STEPS, "checkpoint.every": SAVE_EVERY} | tasks
         changes = [f"--config.{key}={value}" for key, value in changed.items()]
         return ["train", "--config=configs/tiny.py", "--config.sharding=fsdp", f"--workdir={workdir}", *changes]
 
