@@ -124,3 +124,16 @@ def test_what_has_no_estimate(monkeypatch):
         estimate(*run_and_program(PROGRAM.replace("direction=LT", "direction=NE")))
     with pytest.raises(ValueError, match="bandwidth of this device's memory is not known"):
         estimate(*run_and_program(ASYNCHRONOUS))
+
+
+def test_a_kernel_of_pallas_whose_notes_stand_on_lines_of_their_own(monkeypatch):
+    monkeypatch.setitem(DEVICES, KIND, DEVICE)
+    kernel = (
+        '  %splash = bf16[64,32]{1,0} custom-call(%p), custom_call_target="tpu_custom_call", '
+        'frontend_attributes={kernel_metadata={\n"xprof_metadata":"{\\"block_q\\": 256}"\n}}, metadata={op_name="a"}\n'
+    )
+    first = "  %one = s32[] constant(1)\n"
+    assert first in PROGRAM
+    found = estimate(*run_and_program(PROGRAM.replace(first, kernel + first)))
+    assert found.unpriced == ("splash",)
+    assert found.compute_seconds == estimate(*run_and_program()).compute_seconds

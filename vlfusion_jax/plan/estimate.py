@@ -151,7 +151,10 @@ def compute_time(program: Program, found: Sequence[Kernel], device: Device) -> t
 
 
 def total_cycles(program: Program) -> tuple[int, tuple[str, ...]]:
-    """Cycles that the compiler expects of one call, and the instructions of which it says that it does not know."""
+    """Cycles that the compiler expects of one call, and the instructions of which it does not know them.
+
+    Those are kernels for another core of the chip, and kernels that are not its own, as Pallas makes them.
+    """
     total, unpriced = 0, []
     for _, each, times in program.executed():
         if "estimated_cycles" in each.attributes:
@@ -160,6 +163,8 @@ def total_cycles(program: Program) -> tuple[int, tuple[str, ...]]:
                 unpriced.append(each.name)
             else:
                 total += times * cycles
+        elif each.opcode == "custom-call" and 'custom_call_target="tpu_custom_call"' in each.attributes:
+            unpriced.append(each.name)
     return total, tuple(unpriced)
 
 

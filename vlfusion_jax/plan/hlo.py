@@ -141,7 +141,8 @@ def parse(text: str | None) -> Program:
         )
     computations: dict[str, dict[str, Instruction]] = {}
     entry, current = "", None
-    for line in text.splitlines():
+    # Notes of Pallas kernels stand on lines of their own, within an instruction.
+    for line in re.sub(r'\n(?="|}})', "", text).splitlines():
         if head := _COMPUTATION.match(line):
             current = computations.setdefault(head.group(2), {})
             entry = head.group(2) if head.group(1) else entry
