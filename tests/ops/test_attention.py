@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from jax._src.cudnn import fused_attention_stablehlo
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel
 
 from vlfusion_jax.ops.attention import attention_weights, dot_product_attention
@@ -156,3 +157,18 @@ def test_kernels_compute_the_same(monkeypatch, kernel, queries, keys, causal):
     assert not np.any(ours[0][1])
     for found, expected in zip(ours, run(dot_product_attention), strict=True):
         np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+@pytest.mark.parametrize(("queries", "keys"), [(185, 185), (1, 144)])
+def test_cudnn_takes_what_it_is_given(monkeypatch, queries, keys):
+    """As far as the program: its own checks of shapes and types pass, forward and backward, without a GPU."""
+    monkeypatch.setattr(fused_attention_stablehlo, "check_cudnn_version", lambda: 91000)
+    monkeypatch.setattr(fused_attention_stablehlo, "check_compute_capability", lambda capability: True)
+    query, key = (jax.ShapeDtypeStruct((2, 4, tokens, 64), jnp.bfloat16) for tokens in (queries, keys))
+    mask = jax.ShapeDtypeStruct((2, keys), jnp.int32)
+
+    def loss(*arrays):
+        return jax_attention("cudnn", *arrays).astype(jnp.float32).sum()
+
+    traced = jax.jit(jax.grad(loss, argnums=(0, 1, 2))).trace(query, key, key, mask)
+    assert traced.lower(lowering_platforms=("cuda",)).as_text().count("__cudnn$fmha") >= 2

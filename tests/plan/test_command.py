@@ -74,7 +74,7 @@ def test_the_largest_batch_is_found(compiler, capsys):
 
 def test_a_search(compiler, capsys, tmp_path):
     assert main([*compiler(GROWING), "--search", "--batch_per_device=2", "--most=20"]) == 0
-    assert capsys.readouterr().out.splitlines()[2].startswith("dp batch=8 ")
+    assert capsys.readouterr().out.splitlines()[2].startswith("dp batch=8 model.remat=")
     names = {row["candidate"]["strategy"] for row in json.loads((tmp_path / "plan" / "plan.json").read_text())}
     assert names == {"dp", "fsdp"}
 

@@ -9,9 +9,10 @@ import pytest
 from jax.sharding import Mesh
 
 from vlfusion_jax.core.tree import num_bytes
+from vlfusion_jax.parallel import rows as rows_module
 from vlfusion_jax.parallel.loading import load_strategy
 from vlfusion_jax.parallel.mesh import lines
-from vlfusion_jax.parallel.rows import over_devices, own_copies, with_own_copy
+from vlfusion_jax.parallel.rows import gathered, over_devices, own_copies, with_own_copy
 from vlfusion_jax.plan.candidate import compile_step
 from vlfusion_jax.plan.collectives import collectives
 from vlfusion_jax.plan.hlo import parse
@@ -42,6 +43,36 @@ def test_sum_over_rows(strategy, logical):
     expected = strategy.of_optimizer().sharding(logical, found.shape, "gradient")
     if strategy.mesh.shape["tensor"] == 1:  # whose parts are the partitioner's
         assert found.sharding.shard_shape(found.shape) == expected.shard_shape(found.shape)
+
+
+@pytest.mark.parametrize("sizes", [[4, 2], [2, 2, 2]])
+@pytest.mark.parametrize("logical", [("embed", "mlp"), ("mlp", "embed")])
+def test_lines_keep_the_order(monkeypatch, sizes, logical):
+    monkeypatch.setattr(rows_module, "lines", lambda mesh, axis: sizes)
+    strategy, rng = load_strategy("fsdp"), np.random.default_rng(2)
+    x, y = rng.normal(size=(16, 24)).astype(np.float32), rng.normal(size=(16, 32)).astype(np.float32)
+    with strategy.activate():
+        found = jax.jit(lambda x, y: over_devices(*logical)(lambda x, y: x.T @ y)(x, y))(x, y)
+        again = jax.jit(gathered(*logical))(found)
+    np.testing.assert_allclose(found, x.T @ y, atol=1e-5)
+    assert not found.is_fully_replicated
+    np.testing.assert_array_equal(again, found)
+    assert again.is_fully_replicated
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
+@pytest.mark.parametrize("name", ["dp", "fsdp", "fsdp_tp:2", "zero1"])
+def test_sums_in_the_dtype_of_the_computation(name, dtype):
+    strategy, rng = load_strategy(name), np.random.default_rng(3)
+    x, y = (rng.normal(size=(16, size)).astype(dtype) for size in (24, 32))
+    with strategy.activate():
+        found = jax.jit(lambda x, y: over_devices("embed", "mlp")(lambda x, y: x.T @ y)(x, y))(x, y)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(
+        found.astype(np.float32),
+        x.astype(np.float32).T @ y.astype(np.float32),
+        atol=0.1 if dtype == jnp.bfloat16 else 1e-5,
+    )
 
 
 def tied(table: jax.Array, ids: jax.Array, x: jax.Array) -> jax.Array:

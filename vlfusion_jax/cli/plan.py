@@ -28,7 +28,7 @@ from vlfusion_jax.core.folders import cache_folder
 from vlfusion_jax.layers.stack import REMAT_POLICIES
 from vlfusion_jax.plan.apart import compile_apart
 from vlfusion_jax.plan.candidate import Candidate
-from vlfusion_jax.plan.search import Compile, largest_batch, search
+from vlfusion_jax.plan.search import MICRO_BATCHES, REMAT, Compile, largest_batch, search
 from vlfusion_jax.plan.table import Row, by_speed, draw, format_rows, format_traffic, to_dict
 from vlfusion_jax.plan.topology import device_count, topology_name
 
@@ -76,8 +76,10 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
 
 
 def _searched(config: ConfigDict, first: list[Candidate], values: flags.FlagValues) -> list[Row]:
+    given = {REMAT: config.model.remat, MICRO_BATCHES: config.train.micro_batches}
+    first = [replace(each, changes=given | each.changes) for each in first]
     with _compiler(config, values, values.most) as compile_:
-        return search(first, list(REMAT_POLICIES), compile_, values.most)
+        return search(first, ["none", *REMAT_POLICIES], compile_, values.most)
 
 
 def _compiled(config: ConfigDict, named: list[Candidate], each_device: int, values: flags.FlagValues) -> list[Row]:
@@ -87,7 +89,9 @@ def _compiled(config: ConfigDict, named: list[Candidate], each_device: int, valu
         too_large = [row for row in rows if not row.fits and row.share is not None]
         batches = {
             row.candidate.label: largest_batch(
-                replace(row, candidate=replace(row.candidate, batch_per_device=each_device)), compile_
+                replace(row, candidate=replace(row.candidate, batch_per_device=each_device)),
+                compile_,
+                config.train.micro_batches,
             )
             for row in too_large
         }

@@ -99,8 +99,7 @@ class Attention(nn.Module):
             _, kernel = KERNELS[_chosen.get()]
             of_heads = (names.BATCH, names.HEADS, names.SEQUENCE, names.HEAD_DIM)
             of_arguments = (of_heads, of_heads, of_heads, (names.BATCH, names.SEQUENCE))
-            attended = part_by_part(partial(kernel, causal=self.causal), of_arguments)(query, key, value, mask_bs)
-            return checkpoint_name(attended, names.ATTENDED)
+            return part_by_part(partial(kernel, causal=self.causal), of_arguments)(query, key, value, mask_bs)
         dropout_key = self.make_rng(names.DROPOUT) if dropped else None
         return dot_product_attention(
             query, key, value, mask_bs, causal=self.causal, dropout_rate=self.dropout, dropout_key=dropout_key

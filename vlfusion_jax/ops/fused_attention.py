@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from vlfusion_jax.core import names
 from vlfusion_jax.core.arithmetic import round_up
 
 _LANES = 128
@@ -23,14 +24,16 @@ def splash_attention(
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel, splash_attention_mask
 
     heads, queries, keys = query_bhqd.shape[1], query_bhqd.shape[2], key_bhkd.shape[2]
-    query = _padded(query_bhqd * query_bhqd.shape[-1] ** -0.5)
-    key, value = _padded(key_bhkd), _padded(value_bhkd)
+    query = _padded(query_bhqd * query_bhqd.shape[-1] ** -0.5, _LANES)
+    key, value = _padded(key_bhkd, _LANES), _padded(value_bhkd, _LANES)
     shape = (query.shape[2], key.shape[2])
     one = splash_attention_mask.CausalMask(shape) if causal else splash_attention_mask.FullMask(shape)
     blocks = splash_attention_kernel.BlockSizes(**dict.fromkeys(_QUERY_BLOCKS, _block(shape[0])),
                                                 **dict.fromkeys(_KEY_BLOCKS, _block(shape[1])))  # fmt: skip
     kernel = splash_attention_kernel.make_splash_mha_single_device(
-        splash_attention_mask.MultiHeadMask([one] * heads), block_sizes=blocks
+        splash_attention_mask.MultiHeadMask([one] * heads),
+        block_sizes=blocks,
+        residual_checkpoint_name=names.ATTENDED,
     )
     some = (mask_bk > 0).any(-1)
     # The kernel divides by the sum over what is kept, so something is, of what is set to zero behind it.
@@ -46,9 +49,10 @@ _QUERY_BLOCKS = ("block_q", "block_q_dkv", "block_q_dq")
 _KEY_BLOCKS = ("block_kv", "block_kv_compute", "block_kv_dkv", "block_kv_dkv_compute", "block_kv_dq")
 
 
-def _padded(x_bhtd: jax.Array) -> jax.Array:
+def _padded(x_bhtd: jax.Array, multiple: int) -> jax.Array:
+    """With zeros behind the tokens, up to a multiple."""
     tokens = x_bhtd.shape[2]
-    return jnp.pad(x_bhtd, ((0, 0), (0, 0), (0, round_up(tokens, _LANES) - tokens), (0, 0)))
+    return jnp.pad(x_bhtd, ((0, 0), (0, 0), (0, round_up(tokens, multiple) - tokens), (0, 0)))
 
 
 def _block(size: int) -> int:
@@ -65,13 +69,19 @@ def jax_attention(
     *,
     causal: bool = False,
 ) -> jax.Array:
-    """`jax.nn.dot_product_attention` by an implementation; `cudnn` wants a GPU and 16 bits a number."""
-    query, key, value = (x.swapaxes(1, 2) for x in (query_bhqd, key_bhkd, value_bhkd))
-    keep = mask_bk[:, None, None, :] > 0
-    some = keep.any(-1, keepdims=True)
+    """`jax.nn.dot_product_attention` by an implementation; `cudnn` wants a GPU and 16 bits a number.
+
+    Its backward pass wants even numbers of queries and keys, to which they are padded, and a mask for every query.
+    """
+    queries = query_bhqd.shape[2]
+    query, key, value = (_padded(x, 2).swapaxes(1, 2) for x in (query_bhqd, key_bhkd, value_bhkd))
+    some = (mask_bk > 0).any(-1)
+    keep = jnp.where(some[:, None], mask_bk > 0, True)
+    keep = jnp.pad(keep, ((0, 0), (0, key.shape[1] - keep.shape[1])))
+    every = jnp.broadcast_to(keep[:, None, None, :], (len(query), 1, query.shape[1], key.shape[1]))
     settings: dict[str, Any] = {"is_causal": causal, "implementation": implementation}
-    attended = jax.nn.dot_product_attention(query, key, value, mask=keep | ~some, **settings).swapaxes(1, 2)
-    return jnp.where(some, attended, 0).astype(value_bhkd.dtype)
+    attended = jax.nn.dot_product_attention(query, key, value, mask=every, **settings).swapaxes(1, 2)[:, :, :queries]
+    return jnp.where(some[:, None, None, None], attended, 0).astype(value_bhkd.dtype)
 
 
 # By setting: where it runs, and what computes it.

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental.layout import Layout, with_layout_constraint
 from jax.sharding import Mesh, PartitionSpec
@@ -16,10 +17,10 @@ from vlfusion_jax.core import names
 from vlfusion_jax.parallel.mesh import lines
 from vlfusion_jax.parallel.strategy import Strategy, active_strategy
 
-SumOfRows = Callable[[jax.Array, jax.Array], jax.Array]
+Function = Callable[..., jax.Array]
 
 
-def over_devices(*logical: str) -> Callable[[SumOfRows], SumOfRows]:
+def over_devices(*logical: str) -> Callable[[Function], Function]:
     """What makes of a function of two arrays, a sum over their rows (first dims), one that sums device by device.
 
     Its result has dims `logical`, and is laid out as the gradient of a parameter. The strategy is the one active now.
@@ -29,7 +30,7 @@ def over_devices(*logical: str) -> Callable[[SumOfRows], SumOfRows]:
         return lambda function: function
     of_gradients, rows = strategy.of_optimizer(), PartitionSpec(_axes_of_rows(strategy))
 
-    def wrap(function: SumOfRows) -> SumOfRows:
+    def wrap(function: Function) -> Function:
         def own_rows_first(x: jax.Array, y: jax.Array) -> jax.Array:
             if len(x) % strategy.batch_parts:
                 return function(x, y)
@@ -128,14 +129,16 @@ def _spec(strategy: Strategy, logical: tuple[str, ...]) -> PartitionSpec:
 
 def _sum_of_devices(own: jax.Array, strategy: Strategy, logical: tuple[str, ...]) -> jax.Array:
     """Within `_by_device`: the sum of what the devices have, of which each gets the part that is its own."""
-    left = list(_axes_of_rows(strategy))
+    left, dtype = list(_axes_of_rows(strategy)), own.dtype
+    if strategy.mesh.devices.flat[0].platform == "cpu":
+        own = own.astype(jnp.promote_types(dtype, jnp.float32))  # XLA:CPU ends where 16 bits are summed like this
     for dim, axes in enumerate(_split(strategy, logical)):
         for axis in axes:
             for groups in _groups_of_lines(strategy.mesh, axis):
                 scatter = partial(jax.lax.psum_scatter, axis_name=axis, axis_index_groups=groups, tiled=True)
                 own = _along(lambda x, dim, scatter=scatter: scatter(x, scatter_dimension=dim), own, dim, strategy)
             left.remove(axis)
-    return jax.lax.psum(own, left) if left else own
+    return (jax.lax.psum(own, left) if left else own).astype(dtype)
 
 
 def _gather_parts(part: jax.Array, strategy: Strategy, logical: tuple[str, ...]) -> jax.Array:
@@ -154,7 +157,8 @@ def _along(exchange: Callable, x: jax.Array, dim: int, strategy: Strategy) -> ja
     libtpu exchanges parts along the dim that changes slowest in memory; along another it sums whole arrays, and cuts
     them.
     """
-    if strategy.mesh.devices.flat[0].platform != "tpu" or 0 < dim < x.ndim - 1:
+    alone = strategy.mesh.size == strategy.batch_parts  # the partitioner gathers what it finds a layout of
+    if strategy.mesh.devices.flat[0].platform != "tpu" or not alone or 0 < dim < x.ndim - 1:
         return exchange(x, dim)
     matrix = x.reshape(-1, x.shape[-1]) if dim else x.reshape(len(x), -1)
     order = (1, 0) if dim else (0, 1)

@@ -180,7 +180,7 @@ def part_by_part(function: Callable[..., jax.Array], logical: Sequence[tuple[str
         return function
 
     def apply(*arrays: jax.Array) -> jax.Array:
-        specs = [strategy.sharding(axes, x.shape, "attention").spec for axes, x in zip(logical, arrays, strict=True)]
+        specs = [strategy.sharding(axes, x.shape, "activation").spec for axes, x in zip(logical, arrays, strict=True)]
         return jax.shard_map(function, mesh=strategy.mesh, in_specs=tuple(specs), out_specs=specs[0], check_vma=False)(
             *arrays
         )

@@ -110,7 +110,7 @@ def lower_step(run: Run) -> jax.stages.Lowered:
 
 
 def compile_step(run: Run, lowered: jax.stages.Lowered | None = None) -> tuple[jax.stages.Compiled, float]:
-    """(the compiled training step, seconds it took).
+    """(the compiled training step, seconds that the compiler took).
 
     Args:
       run: whose step.
@@ -119,8 +119,8 @@ def compile_step(run: Run, lowered: jax.stages.Lowered | None = None) -> tuple[j
     Raises:
       TooLargeError: the program does not fit the memory of a device, with what it needs.
     """
-    start = time.perf_counter()
     lowered = lowered or lower_step(run)
+    start = time.perf_counter()
     try:
         with contextlib.nullcontext() if run.strategy.mesh.devices.flat[0] in jax.devices() else _uncached():
             compiled = lowered.compile()

@@ -1,5 +1,6 @@
 """Compiled programs of machines that are not here, kept on disk: what a plan reads of them."""
 
+import contextlib
 import gzip
 import hashlib
 import importlib.metadata
@@ -77,11 +78,12 @@ def read(folder: Path, key: str) -> Kept | None:
 
 
 def write(folder: Path, key: str, compiled: jax.stages.Compiled, seconds: float) -> Kept:
-    """Keeps a program under a name, whole or not at all."""
+    """Keeps a program under a name, whole or not at all; where nothing can be written, it is there this once."""
     found = compiled.memory_analysis()
     kept = Kept(compiled.as_text(), Memory(**{name: getattr(found, name) for name in Memory.__annotations__}), seconds)
-    folder.mkdir(parents=True, exist_ok=True)
     beside = folder / f"{key}.{os.getpid()}"
-    beside.write_bytes(gzip.compress(json.dumps(asdict(kept)).encode(), 4))
-    beside.replace(folder / f"{key}.json.gz")
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        beside.write_bytes(gzip.compress(json.dumps(asdict(kept)).encode(), 4))
+        beside.replace(folder / f"{key}.json.gz")
     return kept

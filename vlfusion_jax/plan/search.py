@@ -14,36 +14,40 @@ _CLIMBED = 2
 _TRIES = 5
 
 
-def largest_batch(row: Row, compile_: Compile) -> int:
-    """Most images of a device that fit, found by compiling: memory grows evenly with them; 0 = not one.
+def largest_batch(row: Row, compile_: Compile, multiple: int = 1) -> int | None:
+    """Most images of a device that fit, found by compiling: memory grows evenly with them; 0 = not the least batch.
+
+    None where a compiler does not say whether one fits, or the tries end before any does.
 
     Args:
       row: of a candidate that does not fit.
       compile_: a candidate to its row.
+      multiple: what the images divide by.
     """
-    candidate = row.candidate
-    fits, too_many = 0, candidate.batch_per_device
-    points = [(candidate.batch_per_device, row.share)]
+    fits, too_many = 0, row.candidate.batch_per_device // multiple
+    points = [(too_many, row.share)]
     for _ in range(_TRIES):
         if too_many - fits <= max(1, fits // 16):
-            break
-        found = compile_(replace(candidate, batch_per_device=_guess(points, fits, too_many)))
-        points.append((found.candidate.batch_per_device, found.share))
+            return fits * multiple
+        guess = _guess(points, fits, too_many)
+        found = compile_(replace(row.candidate, batch_per_device=guess * multiple))
+        points.append((guess, found.share))
         if found.fits:
-            fits = found.candidate.batch_per_device
+            fits = guess
+        elif found.share is None:
+            break
         else:
-            too_many = found.candidate.batch_per_device
-    return fits
+            too_many = guess
+    return fits * multiple or None
 
 
-def _guess(points: Sequence[tuple[int, float | None]], fits: int, too_many: int) -> int:
-    """The batch that just fits, by the line through the last two points; between those that do and do not."""
-    known = [(batch, share) for batch, share in points if share is not None][-2:]
-    if len(known) == 2 and known[0][0] != known[1][0] and known[0][1] != known[1][1]:
-        (batch, share), (other, of_other) = known
+def _guess(points: Sequence[tuple[int, float]], fits: int, too_many: int) -> int:
+    """What just fits, by the line through the last two points; between what does and does not."""
+    batch, share = points[-1]
+    guess = 0.9 * batch / share
+    if len(points) > 1 and points[-2][0] != batch and points[-2][1] != share:
+        other, of_other = points[-2]
         guess = batch + (1 - share) * (other - batch) / (of_other - share)
-    else:
-        guess = 0.9 * known[-1][0] / known[-1][1] if known else too_many / 2
     return min(max(int(guess), fits + 1), too_many - 1)
 
 
@@ -54,7 +58,7 @@ def search(first: Sequence[Candidate], remats: Sequence[str], compile_: Compile,
     taken where the examples a second grow.
 
     Args:
-      first: candidates, one for each mesh and strategy; with a batch.
+      first: candidates, one for each mesh and strategy, whose batch, remat and micro-batches are given.
       remats: settings of `model.remat`.
       compile_: a candidate to its row.
       most: candidates to compile.
@@ -88,11 +92,11 @@ def _better(row: Row, other: Row) -> bool:
 def _next_to(row: Row, remats: Sequence[str]) -> Iterator[Candidate]:
     """Candidates one step away, the most promising first."""
     here = row.candidate
-    micro = here.changes.get(MICRO_BATCHES, 1)
+    micro = here.changes[MICRO_BATCHES]
     if row.fits and row.share < 0.75:
         yield replace(here, batch_per_device=2 * here.batch_per_device)
     for remat in remats:
-        if remat != here.changes.get(REMAT):
+        if remat != here.changes[REMAT]:
             yield replace(here, changes=here.changes | {REMAT: remat})
     if here.batch_per_device % (2 * micro) == 0:
         yield replace(here, changes=here.changes | {MICRO_BATCHES: 2 * micro})

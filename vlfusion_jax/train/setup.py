@@ -183,8 +183,9 @@ def _check_attention(config: Any, spec: ModelSpec, strategy: Strategy) -> None:
         raise UserError(f"{what} runs on a {wanted}, these devices are {here}: set attention=xla.")
     if config.attention == "cudnn" and config.precision.compute != "bfloat16":
         raise UserError(f"{what} computes in 16 bits: set precision.compute=bfloat16, or attention=xla.")
-    if strategy.parts_of(names.SEQUENCE) > 1:
-        raise UserError(f"{what} sees whole sequences, which {strategy.name!r} splits: set attention=xla.")
+    tables = [strategy, *map(strategy.of_part, strategy.parts)]
+    if any(table.parts_of(axis) > 1 for table in tables for axis in (names.SEQUENCE, names.HEAD_DIM)):
+        raise UserError(f"{what} sees whole sequences and heads, which {strategy.name!r} splits: set attention=xla.")
     stages = [step for step in spec.steps if isinstance(step, Stage)]
     if any(block.attention_dropout for stage in stages for block in stage.blocks):
         raise UserError(f"{what} drops no attention weights: set model.attention_dropout=0, or attention=xla.")
