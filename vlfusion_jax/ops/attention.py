@@ -53,7 +53,7 @@ def attention_weights(
     """
     keep = _keep(query_bhqd, mask_bk, causal)
     weights = jax.nn.softmax(_scores(_scaled(query_bhqd), key_bhkd, keep), axis=-1)
-    return jnp.where(keep.any(axis=-1, keepdims=True), weights, 0)
+    return jnp.where(jnp.any(keep, axis=-1, keepdims=True), weights, 0)
 
 
 def _scaled(query_bhqd: jax.Array) -> jax.Array:
@@ -93,7 +93,7 @@ def _forward(
     # The softmax's division comes after the product: over head_dim values a query, not over all keys.
     dropped = _dropped(exponentials, rate, kept).astype(value.dtype)
     attended = jnp.einsum("bhqk,bhkd->bhqd", dropped, value, preferred_element_type=jnp.float32) / total
-    attended = jnp.where(keep.any(axis=-1, keepdims=True), attended, 0).astype(value.dtype)
+    attended = jnp.where(jnp.any(keep, axis=-1, keepdims=True), attended, 0).astype(value.dtype)
     attended = checkpoint_name(attended, names.ATTENDED)
     logsumexp = checkpoint_name(highest + jnp.log(total), names.SOFTMAX)
     return attended, (query, key, value, keep, kept, attended, logsumexp)
@@ -101,7 +101,7 @@ def _forward(
 
 def _backward(rate: float, saved: tuple, grad: jax.Array) -> tuple:
     query, key, value, keep, kept, attended, logsumexp = saved
-    grad = jnp.where(keep.any(axis=-1, keepdims=True), grad, 0)
+    grad = jnp.where(jnp.any(keep, axis=-1, keepdims=True), grad, 0)
     weights = jnp.exp(_scores(query, key, keep) - logsumexp)
     of_value = jnp.einsum("bhqk,bhqd->bhkd", _dropped(weights, rate, kept).astype(value.dtype), grad)
     of_weights = jnp.einsum("bhqd,bhkd->bhqk", grad, value, preferred_element_type=jnp.float32)

@@ -26,7 +26,7 @@ def over_devices(*logical: str) -> Callable[[Function], Function]:
     Its result has dims `logical`, and is laid out as the gradient of a parameter. The strategy is the one active now.
     """
     strategy = active_strategy()
-    if strategy is None or not _axes_of_rows(strategy):
+    if strategy is None or not _splits_rows_alone(strategy):
         return lambda function: function
     of_gradients, rows = strategy.of_optimizer(), PartitionSpec(_axes_of_rows(strategy))
 
@@ -52,7 +52,7 @@ def gathered(*logical: str) -> Callable[[jax.Array], jax.Array]:
     It is not derived: the gradient of the parameter is that of its parts, see `over_devices`.
     """
     strategy = active_strategy()
-    if strategy is None or not any(_split(strategy, logical)):
+    if strategy is None or not _splits_rows_alone(strategy) or not any(_split(strategy, logical)):
         return lambda parameter: parameter
     return _by_device(
         strategy, lambda part: _gather_parts(part, strategy, logical), (_spec(strategy, logical),), PartitionSpec()
@@ -62,11 +62,11 @@ def gathered(*logical: str) -> Callable[[jax.Array], jax.Array]:
 def own_copies(parameter: jax.Array, *logical: str) -> jax.Array:
     """`parameter` [dims...] as [copies, dims...], of which every device of the batch's axes has one.
 
-    Its gradient is summed over the devices once, however often it is used; see `with_own_copy`. One copy where no
-    strategy splits rows, or where it splits the first dim (a sum of all devices' rows is then the partitioner's).
+    Its gradient is summed over the devices once, however often it is used; see `with_own_copy`. One copy for all where
+    no strategy splits rows, or one that splits more.
     """
     strategy = active_strategy()
-    if strategy is None or not _axes_of_rows(strategy) or strategy.parts_of(logical[0]) > 1:
+    if strategy is None or not _splits_rows_alone(strategy):
         return parameter[None]
     return _copies(strategy, logical, parameter)
 
@@ -117,10 +117,14 @@ def _axes_of_rows(strategy: Strategy) -> tuple[str, ...]:
     return strategy.axes_of(names.BATCH)
 
 
+def _splits_rows_alone(strategy: Strategy) -> bool:
+    """Whether it does, over all devices. What heads or hidden units are split over too, the partitioner does better."""
+    return strategy.mesh.size == strategy.batch_parts > 1
+
+
 def _split(strategy: Strategy, logical: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """Of the axes of rows, those that split each dim; over others the partitioner splits them."""
-    rows = _axes_of_rows(strategy)
-    return [tuple(axis for axis in strategy.axes_of(name) if axis in rows) for name in logical]
+    """The axes that split each dim."""
+    return [strategy.axes_of(name) for name in logical]
 
 
 def _spec(strategy: Strategy, logical: tuple[str, ...]) -> PartitionSpec:
@@ -157,8 +161,7 @@ def _along(exchange: Callable, x: jax.Array, dim: int, strategy: Strategy) -> ja
     libtpu exchanges parts along the dim that changes slowest in memory; along another it sums whole arrays, and cuts
     them.
     """
-    alone = strategy.mesh.size == strategy.batch_parts  # the partitioner gathers what it finds a layout of
-    if strategy.mesh.devices.flat[0].platform != "tpu" or not alone or 0 < dim < x.ndim - 1:
+    if strategy.mesh.devices.flat[0].platform != "tpu" or 0 < dim < x.ndim - 1:
         return exchange(x, dim)
     matrix = x.reshape(-1, x.shape[-1]) if dim else x.reshape(len(x), -1)
     order = (1, 0) if dim else (0, 1)
@@ -181,12 +184,5 @@ def _groups_of_lines(mesh: Mesh, axis: str) -> list[list[list[int]] | None]:
 def _by_device(
     strategy: Strategy, function: Callable, inputs: tuple[PartitionSpec, ...], output: PartitionSpec
 ) -> Callable:
-    """`function` of what a device of the axes of rows has; other axes stay the partitioner's."""
-    return jax.shard_map(
-        function,
-        mesh=strategy.mesh,
-        in_specs=inputs,
-        out_specs=output,
-        axis_names=set(_axes_of_rows(strategy)),
-        check_vma=False,
-    )
+    """`function` of what a device has."""
+    return jax.shard_map(function, mesh=strategy.mesh, in_specs=inputs, out_specs=output, check_vma=False)
