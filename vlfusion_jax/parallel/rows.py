@@ -1,7 +1,7 @@
-"""Sums over the rows of a batch, of which every device has some: first over its own, then once over the devices.
+"""Parameters gathered, and their gradients summed, by devices of which each has some rows of a batch.
 
-Left to the partitioner, what is summed over rows is summed over the devices at once, whole, and cut into parts later;
-and a parameter that is used twice has two such sums.
+A sum over rows is made of a device's own first, then once over the devices, into the parts that each keeps. Left to the
+partitioner it is summed whole and cut into parts later, and a parameter that is used twice has two such sums.
 """
 
 from collections.abc import Callable
