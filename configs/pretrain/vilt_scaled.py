@@ -1,9 +1,9 @@
 """ViLT of a billion and of ten billion parameters, pretrained like `vilt_b32.py`: shapes to plan machines for.
 
 Commands: vlfusion plan --config=configs/pretrain/vilt_scaled.py:1b --topology=v5e:16x16 --batch_per_device=8
-          vlfusion plan --config=configs/pretrain/vilt_scaled.py:10b --topology=v5p:8x8x8 --batch_per_device=8 --search
+          vlfusion plan --config=configs/pretrain/vilt_scaled.py:10b --topology=v5p:8x8x8 --batch_per_device=8
 
-The shapes are ViT's widened and deepened, at about 128 times as wide as deep or less; nobody has trained them here.
+Width and depth are chosen for the number of parameters; nobody has trained these models here.
 """
 
 from vlfusion_jax.config.load import load_config

@@ -46,7 +46,7 @@ def over_devices(*logical: str) -> Callable[[Function], Function]:
     return wrap
 
 
-def gathered(*logical: str) -> Callable[[jax.Array], jax.Array]:
+def gathered(*logical: str) -> Function:
     """What makes a parameter whole on all devices that split rows; its dims are `logical`.
 
     It is not derived: the gradient of the parameter is that of its parts, see `over_devices`.
@@ -71,7 +71,7 @@ def own_copies(parameter: jax.Array, *logical: str) -> jax.Array:
     return _copies(strategy, logical, parameter)
 
 
-def with_own_copy(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+def with_own_copy(function: Function) -> Function:
     """Function (copies, rows) → the rows of `function(parameter, rows)`, where each device reads its own copy."""
 
     def apply(copies: jax.Array, x: jax.Array) -> jax.Array:
