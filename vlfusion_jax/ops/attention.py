@@ -89,7 +89,7 @@ def _forward(
     scores = _scores(query, key, keep)
     highest = scores.max(axis=-1, keepdims=True)
     exponentials = jnp.exp(scores - highest)
-    total = exponentials.sum(axis=-1, keepdims=True)
+    total = jax.lax.platform_dependent(exponentials.astype(value.dtype), tpu=_sums_by_product, default=_sums)
     # The softmax's division comes after the product: over head_dim values a query, not over all keys.
     dropped = _dropped(exponentials, rate, kept).astype(value.dtype)
     attended = jnp.einsum("bhqk,bhkd->bhqd", dropped, value, preferred_element_type=jnp.float32) / total
@@ -97,6 +97,19 @@ def _forward(
     attended = checkpoint_name(attended, names.ATTENDED)
     logsumexp = checkpoint_name(highest + jnp.log(total), names.SOFTMAX)
     return attended, (query, key, value, keep, kept, attended, logsumexp)
+
+
+def _sums(x: jax.Array) -> jax.Array:
+    return x.sum(axis=-1, keepdims=True, dtype=jnp.float32)
+
+
+def _sums_by_product(x: jax.Array) -> jax.Array:
+    """A TPU's matrix unit sums what it is fed from registers; a sum of its own is one more pass over all of `x`.
+
+    Two columns, since a product with one becomes a sum again.
+    """
+    ones = jnp.ones((x.shape[-1], 2), x.dtype)
+    return jnp.einsum("bhqk,kc->bhqc", x, ones, preferred_element_type=jnp.float32)[..., :1]
 
 
 def _backward(rate: float, saved: tuple, grad: jax.Array) -> tuple:
