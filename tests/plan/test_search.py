@@ -11,7 +11,7 @@ from vlfusion_jax.plan.search import largest_batch, search
 from vlfusion_jax.plan.table import Row
 
 CAPACITY = 1000
-ONE = Estimate(1, 1, 1, CAPACITY, 1.0, 1.0, 1.0, "cycles", 1.0, (), (), 0.0, 1.0, 1.0, 0.5)
+ONE = Estimate(1, 1, 1, CAPACITY, 1.0, 1.0, 1.0, "cycles", 1.0, (), (), 1.0, 0.0, 1.0, 1.0, 0.5)
 REMATS = {"dots": (10, 1.0), "full": (4, 0.8), "none": (20, 1.1)}  # bytes of an image, speed
 STRATEGIES = {"dp": (600, 1.0), "fsdp": (100, 0.95), "tp": (150, 0.4)}  # bytes of the state, speed
 

@@ -9,7 +9,22 @@ from vlfusion_jax.plan.table import Row, by_speed, draw, format_rows, format_tra
 GIB = 2**30
 TRAFFIC = (Traffic("all-gather", ("fsdp", "tensor"), 24, 3e6, 0.75, 2e-3),)
 ONE = Estimate(
-    2 * GIB, 3 * GIB, 6 * GIB, 16 * GIB, 1e12, 1.3e12, 0.02, "cycles", 0.01, (), TRAFFIC, 0.005, 0.025, 1280.0, 0.25
+    2 * GIB,
+    3 * GIB,
+    6 * GIB,
+    16 * GIB,
+    1e12,
+    1.3e12,
+    0.02,
+    "cycles",
+    0.01,
+    (),
+    TRAFFIC,
+    2e6,
+    0.005,
+    0.025,
+    1280.0,
+    0.25,
 )
 
 
@@ -31,7 +46,7 @@ def test_order():
 
 def test_what_is_printed():
     heading, _, fast, slow, too_large, broken = format_rows(by_speed(ROWS)).splitlines()
-    assert " ".join(fast.split()) == "fast 1,280 25.0 20.0 cycles 5.0 25.0 % 1.00 1.30 6.00 16 2.00 3.00 3 61"
+    assert " ".join(fast.split()) == "fast 1,280 25.0 20.0 cycles 5.0 25.0 % 1.00 1.30 6.00 16 2.00 3.00 3 2 61"
     assert "%" not in slow
     assert "does not fit" in too_large
     assert broken == "broken: its compiler ended with status 1"

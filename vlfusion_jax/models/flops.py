@@ -1,9 +1,10 @@
 """Analytic FLOPs of a model: products only, a multiply-add counts two."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from vlfusion_jax.core import names
-from vlfusion_jax.layers.block import CROSS, MLP, Stage
+from vlfusion_jax.layers.block import CROSS, MLP, BlockSpec, Stage
 from vlfusion_jax.layers.convnet import REDUCTION
 from vlfusion_jax.layers.recurrent import GATES
 from vlfusion_jax.layers.regions import BOX_SIZE
@@ -11,7 +12,7 @@ from vlfusion_jax.models.spec.heads import ClassHead, ContrastiveHead, RegionHea
 from vlfusion_jax.models.spec.inputs import ImageInput, RegionInput, TextInput
 from vlfusion_jax.models.spec.model import ModelSpec
 from vlfusion_jax.models.spec.pools import Combine, Pool
-from vlfusion_jax.models.spec.steps import Add, Bridge, Join, Transform
+from vlfusion_jax.models.spec.steps import Add, Bridge, Join, Recurrent, Step, Transform
 from vlfusion_jax.models.spec.streams import IMAGE, JOINT, POOLED, TARGET, TEXT, pooled_of
 from vlfusion_jax.models.steps import updated_streams
 
@@ -49,45 +50,22 @@ def part_flops(
       texts_per_image: texts among which an image's tokens are shared: what is computed once is divided by it.
       target_tokens: padded length of the text to be generated; 0 = there is none, and nothing is done for it.
     """
-    parts: dict[str, float] = {}
-    streams: dict[str, _Stream] = {}
-    for each in spec.inputs:
-        if isinstance(each, TextInput):
-            streams[each.stream] = _Stream(text_tokens if each.stream == TEXT else target_tokens, each.width)
-        elif isinstance(each, ImageInput | RegionInput):
-            tokens = each.tokens if isinstance(each, RegionInput) else each.count
-            streams[each.stream] = _Stream(tokens, each.width, texts_per_image)
-            parts[each.stream] = _image_flops(each) / texts_per_image
-        else:
-            streams[each.stream] = _Stream(each.count, each.width)
-
-    for step in spec.steps:
-        if TARGET in updated_streams(step) and not target_tokens:
-            continue
+    parts: dict[str, float] = {
+        each.stream: _image_flops(each) / texts_per_image
+        for each in spec.inputs
+        if isinstance(each, ImageInput | RegionInput)
+    }
+    streams = _inputs(spec, text_tokens, texts_per_image, target_tokens)
+    for step in _steps(spec, target_tokens):
+        streams = _before(step, streams)
         if isinstance(step, Stage):
             parts[step.name] = _stage_flops(step, streams)
-        elif isinstance(step, Join):
-            both = streams[TEXT], streams[IMAGE]
-            streams[JOINT] = _Stream(both[0].tokens + both[1].tokens, both[0].width)
-            streams[IMAGE] = replace(both[1], share=1)
-        elif isinstance(step, Transform):
+        elif isinstance(step, Transform) and step.width:
             x = streams[step.source]
-            streams[step.target] = replace(x, width=step.width or x.width)
-            if step.width:
-                parts[step.name] = parts.get(step.name, 0) + 2 * x.tokens * x.width * step.width / x.share
-        elif isinstance(step, Add):
-            share = min(streams[stream].share for stream in (step.source, step.target))
-            streams[step.target] = replace(streams[step.target], share=share)
-        elif isinstance(step, Bridge):
-            streams[step.source] = replace(streams[step.source], share=streams[step.target].share)
-        else:
-            x, width = streams[step.stream], step.width
-            for _ in range(step.layers):
-                directions = 1 + step.bidirectional
-                gates = directions * 2 * x.tokens * GATES[step.cell] * width * (x.width + width) / x.share
-                parts[step.name] = parts.get(step.name, 0) + gates
-                x = replace(x, width=directions * width)
-            streams[step.stream] = x
+            parts[step.name] = parts.get(step.name, 0) + 2 * x.tokens * x.width * step.width / x.share
+        elif isinstance(step, Recurrent):
+            parts[step.name] = parts.get(step.name, 0) + _recurrent_flops(step, streams[step.stream])
+        streams = _behind(step, streams)
 
     if JOINT in streams:
         streams |= {stream: replace(streams[stream], width=streams[JOINT].width) for stream in (TEXT, IMAGE)}
@@ -101,6 +79,94 @@ def part_flops(
     for name in heads:
         parts[names.HEAD + name] = _head_flops(spec, name, streams, widths, predictions)
     return parts
+
+
+@dataclass(frozen=True)
+class Passing:
+    """Numbers of one text and its image that pass through the sub-layers of a kind, in all layers of a stage.
+
+    Attributes:
+      part: name of the stage.
+      kind: of the sub-layers.
+      forward: that they give.
+      backward: of which they give gradients.
+    """
+
+    part: str
+    kind: str
+    forward: float
+    backward: float
+
+
+def passing(spec: ModelSpec, text_tokens: int, texts_per_image: int = 1, target_tokens: int = 0) -> list[Passing]:
+    """What goes through the sub-layers of a model's stages; arguments as of `part_flops`."""
+    found, streams = [], _inputs(spec, text_tokens, texts_per_image, target_tokens)
+    for step in _steps(spec, target_tokens):
+        streams = _before(step, streams)
+        if isinstance(step, Stage):
+            found += [
+                Passing(step.name, kind, step.layers * _numbers(x), step.layers * _numbers(x, *keys))
+                for kind, _, x, keys in _sublayers(step, streams)
+            ]
+        streams = _behind(step, streams)
+    return found
+
+
+def _numbers(*streams: _Stream) -> float:
+    return sum(each.tokens * each.width / each.share for each in streams)
+
+
+def _inputs(spec: ModelSpec, text_tokens: int, texts_per_image: int, target_tokens: int) -> dict[str, _Stream]:
+    streams = {}
+    for each in spec.inputs:
+        if isinstance(each, TextInput):
+            streams[each.stream] = _Stream(text_tokens if each.stream == TEXT else target_tokens, each.width)
+        elif isinstance(each, ImageInput | RegionInput):
+            tokens = each.tokens if isinstance(each, RegionInput) else each.count
+            streams[each.stream] = _Stream(tokens, each.width, texts_per_image)
+        else:
+            streams[each.stream] = _Stream(each.count, each.width)
+    return streams
+
+
+def _steps(spec: ModelSpec, target_tokens: int) -> list[Step]:
+    return [step for step in spec.steps if target_tokens or TARGET not in updated_streams(step)]
+
+
+def _before(step: Step, streams: dict[str, _Stream]) -> dict[str, _Stream]:
+    """Streams as a step works on them: what a stage mixes is no longer shared."""
+    if not isinstance(step, Stage):
+        return streams
+    updated = updated_streams(step)
+    share = min(streams[s].share for s in updated)
+    return streams | {s: replace(streams[s], share=share) for s in updated}
+
+
+def _behind(step: Step, streams: dict[str, _Stream]) -> dict[str, _Stream]:
+    """Streams as a step leaves them."""
+    if isinstance(step, Join):
+        text, image = streams[TEXT], streams[IMAGE]
+        joint = _Stream(text.tokens + image.tokens, text.width)
+        return streams | {JOINT: joint, IMAGE: replace(image, share=1)}
+    if isinstance(step, Transform):
+        x = streams[step.source]
+        return streams | {step.target: replace(x, width=step.width or x.width)}
+    if isinstance(step, Add):
+        share = min(streams[stream].share for stream in (step.source, step.target))
+        return streams | {step.target: replace(streams[step.target], share=share)}
+    if isinstance(step, Bridge):
+        return streams | {step.source: replace(streams[step.source], share=streams[step.target].share)}
+    if isinstance(step, Recurrent):
+        return streams | {step.stream: replace(streams[step.stream], width=(1 + step.bidirectional) * step.width)}
+    return streams
+
+
+def _recurrent_flops(step: Recurrent, x: _Stream) -> float:
+    directions, total = 1 + step.bidirectional, 0.0
+    for _ in range(step.layers):
+        total += directions * 2 * x.tokens * GATES[step.cell] * step.width * (x.width + step.width) / x.share
+        x = replace(x, width=directions * step.width)
+    return total
 
 
 def _image_flops(spec: ImageInput | RegionInput) -> float:
@@ -160,31 +226,35 @@ def _attention_flops(queries: _Stream, keys: _Stream, inner: int) -> float:
     return projections + 4 * queries.tokens * keys.tokens * inner / queries.share
 
 
-def _stage_flops(stage: Stage, streams: dict[str, _Stream]) -> float:
-    """Of one row; what a stage mixes is no longer shared afterwards."""
-    updated = stage.streams + ((stage.bottleneck,) if stage.bottleneck else ())
-    share = min(streams[s].share for s in updated)
-    for s in updated:
-        streams[s] = replace(streams[s], share=share)
-    total = 0.0
+def _sublayers(
+    stage: Stage, streams: dict[str, _Stream]
+) -> Iterator[tuple[str, BlockSpec, _Stream, tuple[_Stream, ...]]]:
+    """(kind, block, stream, streams that it attends to besides) of each sub-layer of a layer."""
     for i, stream in enumerate(stage.streams):
         x = streams[stream]
         if stage.bottleneck:
             x = replace(x, tokens=x.tokens + streams[stage.bottleneck].tokens)
-        block = stage.blocks[i if len(stage.blocks) > 1 else 0]
         for kind in stage.sublayers:
-            if kind == MLP:
-                total += 4 * x.tokens * x.width * block.mlp_width / x.share
-            elif kind == CROSS:
-                others = stage.context or tuple(s for s in stage.streams if s != stream)
-                if stream not in stage.alone:
-                    inner = block.cross_width or x.width
-                    total += 4 * x.tokens * x.width * inner / x.share  # query and output, once
-                    keys = [streams[o] for o in others]
-                    keys = [replace(each, share=x.share) for each in keys] if len(keys) > 1 else keys
-                    total += sum(_keys_flops(x, each, inner) for each in keys)
-            else:
-                total += _attention_flops(x, x, x.width)
+            if kind == CROSS and stream in stage.alone:
+                continue
+            others = stage.context or tuple(s for s in stage.streams if s != stream)
+            keys = [streams[o] for o in others] if kind == CROSS else []
+            keys = [replace(each, share=x.share) for each in keys] if len(keys) > 1 else keys
+            yield kind, stage.blocks[i if len(stage.blocks) > 1 else 0], x, tuple(keys)
+
+
+def _stage_flops(stage: Stage, streams: dict[str, _Stream]) -> float:
+    """Of one row."""
+    total = 0.0
+    for kind, block, x, keys in _sublayers(stage, streams):
+        if kind == MLP:
+            total += 4 * x.tokens * x.width * block.mlp_width / x.share
+        elif kind == CROSS:
+            inner = block.cross_width or x.width
+            total += 4 * x.tokens * x.width * inner / x.share  # query and output, once
+            total += sum(_keys_flops(x, each, inner) for each in keys)
+        else:
+            total += _attention_flops(x, x, x.width)
     return stage.layers * total
 
 

@@ -14,6 +14,7 @@ from vlfusion_jax.plan.gpus import bandwidth_of_gpus
 from vlfusion_jax.plan.hlo import Program, backend_config, parse
 from vlfusion_jax.plan.kept import Kept
 from vlfusion_jax.plan.kernels import Kernel, kernels, program_flops
+from vlfusion_jax.plan.least import least_bytes
 from vlfusion_jax.plan.roofline import roofline
 from vlfusion_jax.train.setup import Run
 
@@ -57,6 +58,7 @@ class Estimate:
       unpriced: instructions that the compiler gives no cycles, such as those for another core of the chip; the time
         leaves them out. By a roofline, calls of which not the FLOPs but the bytes alone are known.
       traffic: what is sent.
+      least_bytes: that the strategy asks each device to send; see `plan.least`.
       exposed_seconds: of sending, that no work hides.
       step_seconds: of one update.
       examples_per_second: images, of all devices.
@@ -74,6 +76,7 @@ class Estimate:
     roofline_seconds: float | None
     unpriced: tuple[str, ...]
     traffic: tuple[Traffic, ...]
+    least_bytes: float
     exposed_seconds: float
     step_seconds: float
     examples_per_second: float
@@ -118,6 +121,7 @@ def estimate(run: Run, compiled: jax.stages.Compiled | Kept) -> Estimate:
         roofline_seconds=roofline(found, device) if device.memory_bandwidth else None,
         unpriced=unpriced,
         traffic=traffic,
+        least_bytes=least_bytes(run),
         exposed_seconds=step - compute,
         step_seconds=step,
         examples_per_second=run.config.train.batch_size / step,

@@ -66,7 +66,7 @@ def format_rows(rows: Sequence[Row]) -> str:
     """Table of the rows, and below it a line for each that did not compile, and what each sends."""
     heading = (
         "candidate", "examples/s", "step ms", "compute", "by", "exposed", "MFU", "TFLOP", "compiled", "GiB", "of",
-        "state", "temp", "sent MB", "compile s",
+        "state", "temp", "sent MB", "least MB", "compile s",
     )  # fmt: skip
     cells = [heading]
     for row in rows:
@@ -89,6 +89,7 @@ def format_rows(rows: Sequence[Row]) -> str:
                 f"{found.argument_bytes / _GIB:.2f}",
                 f"{found.temporary_bytes / _GIB:.2f}",
                 f"{sum(each.sent_bytes for each in found.traffic) / 1e6:,.0f}",
+                f"{found.least_bytes / 1e6:,.0f}",
                 f"{row.compile_seconds:.0f}",
             )
         )

@@ -1,6 +1,6 @@
 """From a configuration and a vocabulary to everything a run is made of, with nothing allocated yet."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +48,7 @@ class Run:
       tasks: objectives.
       audit: where the parameters' bytes go.
       abstract_state: shapes of the train state, with shardings.
+      grad_shardings: of the gradients, a tree like the parameters.
       init_state: () → a fresh, sharded state.
       train_step: (state, batch) → (state, metrics); jitted, the old state is donated.
       eval_step: (params, batch) → {metric: (sum, weight)}; jitted.
@@ -62,6 +63,7 @@ class Run:
     tasks: tuple[Task, ...]
     audit: list[AuditRow]
     abstract_state: TrainState
+    grad_shardings: Any
     init_state: Callable[[], TrainState]
     train_step: Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
     eval_step: Callable[[Any, Batch], Sums]
@@ -124,6 +126,7 @@ def build(config: Any, vocabulary: Vocabulary, devices: Sequence[jax.Device] | N
         tasks=tasks,
         audit=rows,
         abstract_state=with_shardings(abstract, placed),
+        grad_shardings=of_grads,
         init_state=lambda: jax.jit(init, out_shardings=placed)(rng.key(config.seed, names.PARAMS)),
         train_step=jax.jit(
             train_step,
@@ -191,13 +194,19 @@ def _check_attention(config: Any, spec: ModelSpec, strategy: Strategy) -> None:
         raise UserError(f"{what} drops no attention weights: set model.attention_dropout=0, or attention=xla.")
 
 
-def _forward_flops(config: Any, spec: Any, heads: tuple[str, ...]) -> int:
-    images, data = config.train.batch_size, config.data
+def passes(config: Any, heads: Iterable[str]) -> Iterator[tuple[int, dict[str, int]]]:
+    """Each pass over the model: padded length of its texts, and {head: its texts of an image}."""
+    data = config.data
     lengths = text_lengths(data)
-    predictions = max_predictions(config.tasks.mlm.rate, data.caption_length)
-    total = 0
     for group in together({head: lengths[head] for head in heads}):
-        texts = {head: data.questions_per_image if head == names.VQA else 1 for head in group}
-        shared = sum(texts.values())
-        total += sum(images * texts[head] * row_flops(spec, lengths[head], head, predictions, shared) for head in group)
-    return total
+        yield lengths[group[0]], {head: data.questions_per_image if head == names.VQA else 1 for head in group}
+
+
+def _forward_flops(config: Any, spec: ModelSpec, heads: tuple[str, ...]) -> int:
+    images = config.train.batch_size
+    predictions = max_predictions(config.tasks.mlm.rate, config.data.caption_length)
+    return sum(
+        images * count * row_flops(spec, length, head, predictions, sum(texts.values()))
+        for length, texts in passes(config, heads)
+        for head, count in texts.items()
+    )
