@@ -23,6 +23,7 @@ COMMANDS = {
     "convert": "read a checkpoint of Hugging Face's transformers, or write one",
     "data": "build or check the data of a run",
     "plan": "say what a run needs on a machine that is not here: memory, time, network",
+    "calibrate": "hold the times of plan against programs whose time is known",
     "inspect": "show parameters, shardings and bytes of a run as a table",
 }
 

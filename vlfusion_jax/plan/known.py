@@ -1,0 +1,106 @@
+"""Programs whose time on a device follows from its published rates: what a plan's compute times are held against.
+
+Each is large, and does one thing: it takes as long as its arithmetic at the peak rate, in tiles that are computed
+whole, or as the bytes that it has to read and write at the bandwidth of the main memory, whichever is longer.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import SingleDeviceSharding
+
+from vlfusion_jax.core.arithmetic import round_up
+from vlfusion_jax.core.hardware import DEVICES, Device
+from vlfusion_jax.plan.estimate import compute_time
+from vlfusion_jax.plan.hlo import parse
+from vlfusion_jax.plan.kernels import kernels
+from vlfusion_jax.plan.roofline import roofline
+
+_TILE = 128  # of a matrix unit's width and depth
+
+
+@dataclass(frozen=True)
+class Known:
+    """A program.
+
+    Attributes:
+      name: what it computes.
+      function: of arrays.
+      shapes: of its arguments, bfloat16.
+      bytes: that it reads and writes.
+      flops: of its products, whole tiles.
+    """
+
+    name: str
+    function: Callable[..., jax.Array]
+    shapes: tuple[tuple[int, ...], ...]
+    bytes: float
+    flops: float = 0.0
+
+    def seconds(self, device: Device) -> float:
+        """That a device needs."""
+        return max(self.flops / device.peak_bf16_flops, self.bytes / device.memory_bandwidth)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A known time beside those that a plan would give.
+
+    Attributes:
+      name: of the program.
+      known, planned, roofline: seconds; of the plan, and of the bound which it gives besides.
+      by: where the planned time comes from; see `estimate.Estimate.compute_by`.
+    """
+
+    name: str
+    known: float
+    planned: float
+    roofline: float
+    by: str
+
+
+def calibrate(device: jax.Device) -> Iterator[Calibration]:
+    """Compiles every known program for a device, which need not be there.
+
+    Raises:
+      ValueError: too little is known of the device.
+    """
+    rates = DEVICES.get(device.device_kind, Device(0))
+    if not (rates.memory_bandwidth and rates.peak_bf16_flops):
+        raise ValueError(f"no times are known for {device.device_kind}: its peak or its memory's bandwidth is not")
+    for each in programs():
+        arguments = [
+            jax.ShapeDtypeStruct(shape, jnp.bfloat16, sharding=SingleDeviceSharding(device)) for shape in each.shapes
+        ]
+        platform = {"gpu": "cuda"}.get(device.platform, device.platform)
+        lowered = jax.jit(each.function).trace(*arguments).lower(lowering_platforms=(platform,))
+        program = parse(lowered.compile().as_text())
+        found = kernels(program)
+        planned, by, _ = compute_time(program, found, rates)
+        yield Calibration(each.name, each.seconds(rates), planned, roofline(found, rates), by)
+
+
+def programs() -> Sequence[Known]:
+    """Large products, products that fit tiles badly, and what moves bytes alone."""
+    return (
+        _product("product of 8192 x 8192 x 8192", 1, 8192, 8192, 8192),
+        _product("product of 6144 x 768 x 3072, a layer's", 1, 6144, 768, 3072),
+        _product("64 products of 1025 x 1025 x 1025", 64, 1025, 1025, 1025),
+        _product("384 products of 185 x 64 x 185, scores", 384, 185, 64, 185),
+        _stream("2 GiB read, changed and written", lambda x: x * 2 + 1, (2**20, 1024), 2),
+        _stream("2 GiB summed along rows", lambda x: x.sum(-1, dtype=jnp.float32), (2**20, 1024), 1),
+        _stream("2 GiB turned round", lambda x: x.T.copy(), (2**15, 2**15), 2),
+    )
+
+
+def _product(name: str, batch: int, rows: int, depth: int, columns: int) -> Known:
+    flops = 2.0 * batch * rows * round_up(depth, _TILE) * round_up(columns, _TILE)
+    moved = 2.0 * batch * (rows * depth + depth * columns + rows * columns)
+    return Known(name, jnp.matmul, ((batch, rows, depth), (batch, depth, columns)), moved, flops)
+
+
+def _stream(name: str, function: Callable[[jax.Array], jax.Array], shape: tuple[int, ...], times: int) -> Known:
+    return Known(name, function, (shape,), 2.0 * times * math.prod(shape))
