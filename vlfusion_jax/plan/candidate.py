@@ -103,10 +103,13 @@ def lower_step(run: Run) -> jax.stages.Lowered:
     """The run's training step for a batch of its own, not compiled yet."""
     shapes = batch_shapes(run.config, run.vocabulary)
     batch = with_shardings(shapes, dict.fromkeys(shapes, run.batch_sharding))
-    platform = run.strategy.mesh.devices.flat[0].platform
+    return lower_for(run.strategy.mesh.devices.flat[0], run.train_step.trace(run.abstract_state, batch))
+
+
+def lower_for(device: jax.Device, traced: jax.stages.Traced) -> jax.stages.Lowered:
+    """Lowers for devices like this one, which need not be there."""
     # What "gpu" means, JAX asks those that are here.
-    platform = {"gpu": "cuda"}.get(platform, platform)
-    return run.train_step.trace(run.abstract_state, batch).lower(lowering_platforms=(platform,))
+    return traced.lower(lowering_platforms=({"gpu": "cuda"}.get(device.platform, device.platform),))
 
 
 def compile_step(run: Run, lowered: jax.stages.Lowered | None = None) -> tuple[jax.stages.Compiled, float]:
@@ -122,13 +125,18 @@ def compile_step(run: Run, lowered: jax.stages.Lowered | None = None) -> tuple[j
     lowered = lowered or lower_step(run)
     start = time.perf_counter()
     try:
-        with contextlib.nullcontext() if run.strategy.mesh.devices.flat[0] in jax.devices() else _uncached():
-            compiled = lowered.compile()
+        compiled = compile_for(run.strategy.mesh.devices.flat[0], lowered)
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         raise TooLargeError(*_too_large(str(error))) from error
     return compiled, time.perf_counter() - start
+
+
+def compile_for(device: jax.Device, lowered: jax.stages.Lowered) -> jax.stages.Compiled:
+    """Compiles for devices like this one, which need not be there."""
+    with contextlib.nullcontext() if device in jax.devices() else _uncached():
+        return lowered.compile()
 
 
 def _too_large(message: str) -> tuple[str, float | None]:

@@ -44,8 +44,10 @@ def describe_gpus(name: str) -> list[jax.Device]:
     kind, _, count = name.partition(":")
     in_node = min(int(count), NODE)
     target = importlib.resources.files("vlfusion_jax.plan").joinpath("targets", f"{kind}.txtpb").read_text("utf-8")
-    # There is nothing to try kernels on, as older versions of JAX would.
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_autotune_level=0"
+    # There is nothing to try kernels on, as older versions of JAX would; and Triton's products fail to compile in sizes
+    # that trials would have found wanting.
+    untried = "--xla_gpu_autotune_level=0 --xla_gpu_enable_triton_gemm=false"
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {untried}"
     # Partitions × nodes × GPUs of a node.
     shape = f"1x{int(count) // in_node}x{in_node}"
     try:

@@ -14,6 +14,7 @@ from jax.sharding import SingleDeviceSharding
 
 from vlfusion_jax.core.arithmetic import round_up
 from vlfusion_jax.core.hardware import DEVICES, Device
+from vlfusion_jax.plan.candidate import compile_for, lower_for
 from vlfusion_jax.plan.estimate import compute_time
 from vlfusion_jax.plan.hlo import parse
 from vlfusion_jax.plan.kernels import kernels
@@ -75,9 +76,8 @@ def calibrate(device: jax.Device) -> Iterator[Calibration]:
         arguments = [
             jax.ShapeDtypeStruct(shape, jnp.bfloat16, sharding=SingleDeviceSharding(device)) for shape in each.shapes
         ]
-        platform = {"gpu": "cuda"}.get(device.platform, device.platform)
-        lowered = jax.jit(each.function).trace(*arguments).lower(lowering_platforms=(platform,))
-        program = parse(lowered.compile().as_text())
+        lowered = lower_for(device, jax.jit(each.function).trace(*arguments))
+        program = parse(compile_for(device, lowered).as_text())
         found = kernels(program)
         planned, by, _ = compute_time(program, found, rates)
         yield Calibration(each.name, each.seconds(rates), planned, roofline(found, rates), by)
