@@ -21,10 +21,15 @@ fi
 export VLFUSION_NUM_PROCESSES=$processes
 # Below the ports that the system hands out by itself.
 export VLFUSION_COORDINATOR_ADDRESS=${VLFUSION_COORDINATOR_ADDRESS:-127.0.0.1:$((20000 + RANDOM % 10000))}
+IFS=, read -ra gpus <<<"${CUDA_VISIBLE_DEVICES-}" # those that it may use; none named: all
+if [[ $VLFUSION_PLATFORM == gpu && ${#gpus[@]} -gt 0 && ${#gpus[@]} -lt $processes ]]; then
+  echo "local.sh: CUDA_VISIBLE_DEVICES=$CUDA_VISIBLE_DEVICES has fewer GPUs than --processes=$processes" >&2
+  exit 2
+fi
 declare -A process # by its id in the system
 for ((i = 0; i < processes; i++)); do
   export VLFUSION_PROCESS_ID=$i
-  [[ $VLFUSION_PLATFORM != gpu ]] || export CUDA_VISIBLE_DEVICES=$i
+  [[ $VLFUSION_PLATFORM != gpu ]] || export CUDA_VISIBLE_DEVICES=${gpus[i]-$i}
   "$start" "$@" &
   process[$!]=$i
 done

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from tests.launch.shell import members, run, running, wait_until
+from tests.launch.shell import members, program, run, running, wait_until
 from vlfusion_jax.train.checkpoint_folders import has_checkpoint
 
 PROCESSES = 4
@@ -53,6 +53,11 @@ def test_one_of_four_is_killed(tmp_path, environment, train, losses, expected, v
         (["--processes=0"], {}, "--processes=0 is not a number of processes"),
         ([], {"VLFUSION_NUM_PROCESSES": "two"}, "--processes=two is not a number of processes"),
         ([], {"VLFUSION_PLATFORM": "rocm"}, "VLFUSION_PLATFORM is rocm, not cpu, gpu or tpu"),
+        (
+            ["--processes=3"],
+            {"VLFUSION_PLATFORM": "gpu", "CUDA_VISIBLE_DEVICES": "2,5"},
+            "CUDA_VISIBLE_DEVICES=2,5 has fewer GPUs than --processes=3",
+        ),
     ],
 )
 def test_mistakes(tmp_path, environment, words, settings, message):
@@ -61,3 +66,15 @@ def test_mistakes(tmp_path, environment, words, settings, message):
         assert script.wait(60) == 2
     assert message in log.read_text()
     assert "Traceback" not in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"), [(None, {"0", "1"}), ("4,6,7", {"4", "6"}), ("GPU-a,GPU-b", {"GPU-a", "GPU-b"})]
+)
+def test_each_process_has_a_gpu_of_those_named(tmp_path, environment, named, expected):
+    program(tmp_path / "bin" / "vlfusion", f'echo "$CUDA_VISIBLE_DEVICES" >"{tmp_path}/gpu-$VLFUSION_PROCESS_ID"')
+    settings = {"VLFUSION_PLATFORM": "gpu", "PATH": f"{tmp_path / 'bin'}:{environment['PATH']}"}
+    settings |= {"CUDA_VISIBLE_DEVICES": named} if named else {}
+    environment = {name: value for name, value in environment.items() if name != "CUDA_VISIBLE_DEVICES"} | settings
+    run(["launch/local.sh", "--processes=2", "train"], tmp_path / "log", environment)
+    assert {file.read_text().strip() for file in tmp_path.glob("gpu-*")} == expected

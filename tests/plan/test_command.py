@@ -58,7 +58,7 @@ if share <= 1:
     sizes = dict.fromkeys(["argument_bytes", "temporary_bytes", "memory_bytes"], 2 * images)
     rates = dict.fromkeys(["model_flops", "program_flops", "compute_seconds", "roofline_seconds"], 1.0)
     rates |= {"exposed_seconds": 0.0, "step_seconds": 1.0, "examples_per_second": images, "mfu": 0.5}
-    others = {"capacity_bytes": 16.0, "compute_by": "cycles", "unpriced": [], "traffic": []}
+    others = {"capacity_bytes": 16.0, "compute_by": "cycles", "unpriced": [], "traffic": [], "least_bytes": 1.0}
     result |= {"estimate": sizes | rates | others, "problem": ""}
 json.dump(result, open(out, "w"))
 """

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vlfusion_jax.plan.candidate import TooLargeError, compile_step
-from vlfusion_jax.plan.kept import key_of, read, write
+from vlfusion_jax.plan.kept import Refused, key_of, read, taken, write
 from vlfusion_jax.train.setup import build
 
 
@@ -17,7 +17,7 @@ def lowered(scale: float):
 def test_what_is_kept_is_what_was_compiled(tmp_path):
     key, compiled = key_of(lowered(2.0), jax.devices()), lowered(2.0).compile()
     assert read(tmp_path, key) is None
-    write(tmp_path / "deep", key, compiled, 1.5)
+    write(tmp_path / "deep", key, taken(compiled, 1.5))
     kept = read(tmp_path / "deep", key)
     assert (kept.as_text(), kept.seconds) == (compiled.as_text(), 1.5)
     assert kept.memory_analysis().argument_size_in_bytes == compiled.memory_analysis().argument_size_in_bytes > 0
@@ -34,11 +34,24 @@ def test_other_programs_devices_and_flags_have_other_names(monkeypatch):
 
 def test_a_broken_file_is_compiled_again(tmp_path):
     key = key_of(lowered(2.0), jax.devices())
-    write(tmp_path, key, lowered(2.0).compile(), 1.0)
+    write(tmp_path, key, taken(lowered(2.0).compile(), 1.0))
     [file] = tmp_path.iterdir()
     for content in (file.read_bytes()[:-20], b"", b"no gzip"):
         file.write_bytes(content)
         assert read(tmp_path, key) is None
+
+
+@pytest.mark.parametrize("share", [1.5, None])
+def test_what_did_not_fit_is_kept_too(tmp_path, share):
+    write(tmp_path, "key", Refused("does not fit: 24G of 16G", share))
+    assert read(tmp_path, "key") == Refused("does not fit: 24G of 16G", share)
+
+
+def test_nothing_is_left_of_what_could_not_be_written(tmp_path):
+    (tmp_path / "key.json.gz").mkdir()
+    write(tmp_path, "key", Refused("does not fit", None))
+    assert [path.name for path in tmp_path.iterdir()] == ["key.json.gz"]
+    assert read(tmp_path, "key") is None
 
 
 class Refusing:

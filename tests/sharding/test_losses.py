@@ -12,13 +12,31 @@ STEPS = 20
 TASKS = {"single_stream": ("mlm", "itm", "vqa"), "two_stream": ("itm", "vqa"), "cross_attention": ("vqa",)}
 STRATEGIES = ("dp", "fsdp", "fsdp_tp", "tp_sp:4", "hybrid", "zero1")
 CASES = [("single_stream", sharding) for sharding in STRATEGIES]
-CASES += [("two_stream", "tp_sp:4")]
+CASES += [("two_stream", "tp_sp:4"), ("two_stream", "towers")]
 SLOW = [("two_stream", name) for name in STRATEGIES if name != "tp_sp:4"] + [("cross_attention", "fsdp_tp")]
 CASES += [pytest.param(*case, marks=pytest.mark.slow) for case in SLOW]
 
 
+# The image's tower as fsdp has it, all else as fsdp_tp.
+TOWERS = """
+from configs.shardings.fsdp_tp import get_strategy as fsdp_tp
+
+def get_strategy(arg=""):
+    whole = {"heads": None, "mlp": None, "mlp_bias": "fsdp"}
+    return fsdp_tp("2") | {"parts": {"image_layers": whole}}
+"""
+
+
 @pytest.fixture(scope="module")
-def curves(small_config, small_vocabulary, random_batch, random_state):
+def strategy_of(tmp_path_factory):
+    """Function: name of a case -> what `config.sharding` is set to."""
+    file = tmp_path_factory.mktemp("shardings") / "towers.py"
+    file.write_text(TOWERS, encoding="utf-8")
+    return lambda name: str(file) if name == "towers" else name
+
+
+@pytest.fixture(scope="module")
+def curves(strategy_of, small_config, small_vocabulary, random_batch, random_state):
     """Function (kind, sharding, devices) -> metrics of every step: {name: [steps]}."""
 
     @cache
@@ -26,11 +44,19 @@ def curves(small_config, small_vocabulary, random_batch, random_state):
         weights = {f"tasks__{task}__weight": float(task in TASKS[kind]) for task in ("mlm", "itm", "vqa")}
         tokens = "conv" if kind == "cross_attention" else "patch"
         config = small_config(
-            model__family=kind, model__width=32, model__heads=4, model__image_tokens=tokens, sharding=sharding,
+            model__family=kind, model__width=32, model__heads=4, model__image_tokens=tokens,
+            sharding=strategy_of(sharding),
             train__steps=STEPS, optim__lr=3e-3, **weights,
         )  # fmt: skip
         run = build(config, small_vocabulary, jax.devices()[:devices])
         assert run.strategy.mesh.size == devices
+        if sharding == "towers":
+            split = {
+                stage: {axis for leaf in jax.tree.leaves(params) for axis in jax.tree.leaves(tuple(leaf.sharding.spec))}
+                for stage, params in run.abstract_state.params.items()
+            }
+            assert "tensor" not in split["image_layers"]
+            assert "tensor" in split["text_layers"]
         state, lines = random_state(run), []
         for step in range(STEPS):
             batch = {k: jax.device_put(v, run.batch_sharding) for k, v in random_batch(config, step % 4).items()}

@@ -8,8 +8,10 @@ import jax.numpy as jnp
 
 from vlfusion_jax.core import names
 from vlfusion_jax.core.arithmetic import round_up
+from vlfusion_jax.core.errors import UserError
 
 _LANES = 128
+_CUDNN_WIDTH = 128
 
 
 def splash_attention(
@@ -72,8 +74,16 @@ def jax_attention(
     """`jax.nn.dot_product_attention` by an implementation; `cudnn` wants a GPU and 16 bits a number.
 
     Its backward pass wants even numbers of queries and keys, to which they are padded, and a mask for every query.
+
+    Raises:
+      UserError: heads of a width that cuDNN does not know.
     """
-    queries = query_bhqd.shape[2]
+    queries, width = query_bhqd.shape[2:]
+    if implementation == "cudnn" and (width % 8 or width > _CUDNN_WIDTH):
+        raise UserError(
+            f"attention='cudnn' wants heads whose width divides by 8 and is at most {_CUDNN_WIDTH}, these are {width} "
+            "wide: set attention=xla, or another model.heads."
+        )
     query, key, value = (_padded(x, 2).swapaxes(1, 2) for x in (query_bhqd, key_bhkd, value_bhkd))
     some = (mask_bk > 0).any(-1)
     keep = jnp.where(some[:, None], mask_bk > 0, True)

@@ -51,6 +51,18 @@ class Kept:
         return self.memory
 
 
+@dataclass(frozen=True)
+class Refused:
+    """A program that was too large to be compiled.
+
+    Attributes:
+      message, share: see `candidate.TooLargeError`.
+    """
+
+    message: str
+    share: float | None
+
+
 def key_of(lowered: jax.stages.Lowered, devices: Iterable[jax.Device]) -> str:
     """Name of what becomes of a program: it is another for other devices, options or versions of a compiler."""
     devices = list(devices)
@@ -68,22 +80,30 @@ def _version(name: str) -> str:
         return ""
 
 
-def read(folder: Path, key: str) -> Kept | None:
-    """The program of that name; None where there is none that can be read."""
+def taken(compiled: jax.stages.Compiled, seconds: float) -> Kept:
+    """What is kept of a program that took so many seconds to compile."""
+    found = compiled.memory_analysis()
+    return Kept(compiled.as_text(), Memory(**{name: getattr(found, name) for name in Memory.__annotations__}), seconds)
+
+
+def read(folder: Path, key: str) -> Kept | Refused | None:
+    """What became of the program of that name; None where nothing is there that can be read."""
     try:
         stored = json.loads(gzip.decompress((folder / f"{key}.json.gz").read_bytes()))
+        if "message" in stored:
+            return Refused(**stored)
         return Kept(stored["text"], Memory(**stored["memory"]), stored["seconds"])
     except (OSError, EOFError, ValueError, KeyError, TypeError):
         return None
 
 
-def write(folder: Path, key: str, compiled: jax.stages.Compiled, seconds: float) -> Kept:
-    """Keeps a program under a name, whole or not at all; where nothing can be written, it is there this once."""
-    found = compiled.memory_analysis()
-    kept = Kept(compiled.as_text(), Memory(**{name: getattr(found, name) for name in Memory.__annotations__}), seconds)
+def write(folder: Path, key: str, outcome: Kept | Refused) -> None:
+    """Keeps it under a name, whole or not at all: where nothing can be written, it is compiled again another day."""
     beside = folder / f"{key}.{os.getpid()}"
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(gzip.compress(json.dumps(asdict(kept)).encode(), 4))
-        beside.replace(folder / f"{key}.json.gz")
-    return kept
+        try:
+            beside.write_bytes(gzip.compress(json.dumps(asdict(outcome)).encode(), 4))
+            beside.replace(folder / f"{key}.json.gz")
+        finally:
+            beside.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from vlfusion_jax.config.dump import load_plain
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.plan.candidate import Candidate, TooLargeError, compile_step, lower_step, prepare
 from vlfusion_jax.plan.estimate import estimate
-from vlfusion_jax.plan.kept import Kept, key_of, read, write
+from vlfusion_jax.plan.kept import Kept, Refused, key_of, read, taken, write
 from vlfusion_jax.train.setup import Run
 
 
@@ -39,7 +39,16 @@ def _compiled(run: Run, folder: Path) -> Kept:
     """The run's step, compiled now or on a day before."""
     lowered = lower_step(run)
     key = key_of(lowered, run.strategy.mesh.devices.flat)
-    return read(folder, key) or write(folder, key, *compile_step(run, lowered))
+    found = read(folder, key)
+    if found is None:
+        try:
+            found = taken(*compile_step(run, lowered))
+        except TooLargeError as error:
+            found = Refused(str(error), error.share)
+        write(folder, key, found)
+    if isinstance(found, Refused):
+        raise TooLargeError(found.message, found.share)
+    return found
 
 
 if __name__ == "__main__":
