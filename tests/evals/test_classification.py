@@ -19,10 +19,8 @@ def test_confusion():
 
 def test_report():
     matrix = confusion_matrix([0, 0, 0, 1], [0, 0, 1, 1], 3)
-    rows = [line.split() for line in class_report(matrix, ["cat", "dog", "owl"]).splitlines()]
-    assert rows[1] == "cat 100.0 % 66.7 % 80.0 % 3".split()
-    assert rows[2] == "dog 50.0 % 100.0 % 66.7 % 1".split()
-    assert rows[3] == "owl 0.0 % 0.0 % 0.0 % 0".split()
+    rows = [" ".join(line.split()) for line in class_report(matrix, ["cat", "dog", "owl"]).splitlines()]
+    assert rows[1:] == ["cat 100.0 % 66.7 % 80.0 % 3", "dog 50.0 % 100.0 % 66.7 % 1", "owl 0.0 % 0.0 % 0.0 % 0"]
 
 
 @pytest.mark.parametrize(
