@@ -8,8 +8,9 @@ import pytest
 
 from tests.plan.test_collectives import ASYNCHRONOUS
 from vlfusion_jax.core.hardware import DEVICES, Device
-from vlfusion_jax.plan.estimate import bandwidth, estimate
+from vlfusion_jax.plan.estimate import bandwidth, compute_time, estimate
 from vlfusion_jax.plan.gpus import bandwidth_of_gpus
+from vlfusion_jax.plan.kernels import Kernel
 
 KIND = "made up"
 DEVICE = Device(1e12, 1000.0, 10.0, 4, 500.0)
@@ -49,6 +50,12 @@ def test_bandwidth(kind, axes, ports):
     assert bandwidth(kind, axes, mesh(4, 2), DEVICE) == ports * 10.0
 
 
+@pytest.fixture(autouse=True)
+def least(monkeypatch):
+    """What the strategy asks for; the run is made up."""
+    monkeypatch.setattr("vlfusion_jax.plan.estimate.least_bytes", lambda run: 123.0)
+
+
 def run_and_program(text: str = PROGRAM, compute: str = "bfloat16") -> tuple[SimpleNamespace, SimpleNamespace]:
     config = SimpleNamespace(train=SimpleNamespace(batch_size=48), precision=SimpleNamespace(compute=compute))
     run = SimpleNamespace(strategy=SimpleNamespace(mesh=mesh(4, 2)), config=config, flops_per_step=8e12)
@@ -73,6 +80,7 @@ def test_a_step(monkeypatch):
     assert found.step_seconds == pytest.approx(max(compute, beside) + alone)
     assert found.exposed_seconds == pytest.approx(found.step_seconds - compute)
     assert found.examples_per_second == pytest.approx(48 / found.step_seconds)
+    assert found.least_bytes == 123.0
     assert found.mfu == pytest.approx(8e12 / 8 / found.step_seconds / 1e12)
     assert estimate(*run_and_program(compute="float32")).mfu is None
     assert (found.compute_by, found.roofline_seconds) == ("cycles", None)
@@ -80,6 +88,17 @@ def test_a_step(monkeypatch):
     part = estimate(*run_and_program(PROGRAM.replace('"7000"', f'"{2**63 - 1}"')))
     assert (part.unpriced, found.unpriced) == (("scattered",), ())
     assert part.compute_seconds == turns * 30 / 500
+
+
+def test_what_moves_bytes_alone_is_counted_by_the_bandwidth_of_the_memory(monkeypatch):
+    counted = dataclasses.replace(DEVICE, memory_bandwidth=8.0, counted_bandwidth=2.0)
+    monkeypatch.setitem(DEVICES, KIND, counted)
+    found = estimate(*run_and_program())
+    assert found.cycle_seconds == (7000 + 12 * 30) / 500
+    assert found.compute_seconds == found.cycle_seconds / 4
+    kernels = [Kernel("product", 3, 1e6, 16, 0, False, 50), Kernel("sum", 2, 0.0, 0, 64, False, 40)]
+    assert compute_time(kernels, counted) == ((3 * 50 + 2 * 40 / 4) / 500, "cycles", ())
+    assert compute_time(kernels[:1], counted)[0] == 3 * 50 / 500
 
 
 def test_a_step_by_its_roofline(monkeypatch):

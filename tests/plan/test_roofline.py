@@ -208,6 +208,25 @@ def test_bytes_of_slices_and_of_what_is_updated_in_its_place():
     assert roofline([product, kept], DEVICE) == 5 * (product.bytes + kept.bytes) / 10.0
 
 
+# Of an array in main memory, a slice to the chip's own; a place set aside; a place made of two.
+PLACES = """ENTRY %main (a: bf16[16,256]) -> bf16[8,256] {
+  %a = bf16[16,256]{1,0:T(8,128)(2,1)} parameter(0)
+  %place = bf16[12,512]{1,0:T(8,128)(2,1)} custom-call(), custom_call_target="AllocateBuffer"
+  %start = ((bf16[16,256]{1,0:T(8,128)(2,1)}), bf16[8,256]{1,0:T(8,128)(2,1)S(1)}, s32[]{:S(2)}) slice-start(%a), slice={[0:8], [0:256]}
+  %slice = bf16[8,256]{1,0:T(8,128)(2,1)S(1)} slice-done(%start)
+  %both = bf16[8,256]{1,0:T(8,128)(2,1)S(1)} custom-call(%slice, %place), custom_call_target="ConcatBitcast"
+  ROOT %out = bf16[8,256]{1,0:T(8,128)(2,1)} copy(%both), backend_config={"window_config":{"estimated_cycles":"77"}}
+}
+"""  # noqa: E501
+
+
+def test_places_are_free_and_slices_read_what_they_take():
+    start, out = kernels(parse(PLACES))
+    assert start.name == "start"
+    assert 8 * 256 * 2 <= start.bytes <= 8 * 256 * 2 + 8  # read; and a number to wait for
+    assert (out.name, out.bytes, out.cycles, start.cycles) == ("out", 8 * 256 * 2, 77, None)
+
+
 def test_the_longer_of_products_and_memory():
     work = [Kernel("large", 3, 4000.0, 16, 30, False), Kernel("small", 2, 10.0, 16, 30, False),
             Kernel("f32", 1, 4000.0, 32, 30, False)]  # fmt: skip

@@ -11,7 +11,11 @@ from vlfusion_jax.plan.search import largest_batch, search
 from vlfusion_jax.plan.table import Row
 
 CAPACITY = 1000
-ONE = Estimate(1, 1, 1, CAPACITY, 1.0, 1.0, 1.0, "cycles", 1.0, (), (), 1.0, 0.0, 1.0, 1.0, 0.5)
+ONE = Estimate(
+    argument_bytes=1, temporary_bytes=1, memory_bytes=1, capacity_bytes=CAPACITY, model_flops=1.0, program_flops=1.0,
+    compute_seconds=1.0, compute_by="cycles", cycle_seconds=1.0, roofline_seconds=1.0, unpriced=(), traffic=(),
+    least_bytes=1.0, exposed_seconds=0.0, step_seconds=1.0, examples_per_second=1.0, mfu=0.5,
+)  # fmt: skip
 REMATS = {"dots": (10, 1.0), "full": (4, 0.8), "none": (20, 1.1)}  # bytes of an image, speed
 STRATEGIES = {"dp": (600, 1.0), "fsdp": (100, 0.95), "tp": (150, 0.4)}  # bytes of the state, speed
 

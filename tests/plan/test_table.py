@@ -9,23 +9,11 @@ from vlfusion_jax.plan.table import Row, by_speed, draw, format_rows, format_tra
 GIB = 2**30
 TRAFFIC = (Traffic("all-gather", ("fsdp", "tensor"), 24, 3e6, 0.75, 2e-3),)
 ONE = Estimate(
-    2 * GIB,
-    3 * GIB,
-    6 * GIB,
-    16 * GIB,
-    1e12,
-    1.3e12,
-    0.02,
-    "cycles",
-    0.01,
-    (),
-    TRAFFIC,
-    2e6,
-    0.005,
-    0.025,
-    1280.0,
-    0.25,
-)
+    argument_bytes=2 * GIB, temporary_bytes=3 * GIB, memory_bytes=6 * GIB, capacity_bytes=16 * GIB, model_flops=1e12,
+    program_flops=1.3e12, compute_seconds=0.02, compute_by="cycles", cycle_seconds=0.03, roofline_seconds=0.01,
+    unpriced=(), traffic=TRAFFIC, least_bytes=2e6, exposed_seconds=0.005, step_seconds=0.025,
+    examples_per_second=1280.0, mfu=0.25,
+)  # fmt: skip
 
 
 def row(strategy: str, **changes) -> Row:
@@ -46,7 +34,7 @@ def test_order():
 
 def test_what_is_printed():
     heading, _, fast, slow, too_large, broken = format_rows(by_speed(ROWS)).splitlines()
-    assert " ".join(fast.split()) == "fast 1,280 25.0 20.0 cycles 10.0 5.0 25.0 % 1.00 1.30 6.00 16 2.00 3.00 3 2 61"
+    assert " ".join(fast.split()) == "fast 1,280 25.0 20.0 30.0 10.0 5.0 25.0 % 1.00 1.30 6.00 16 2.00 3.00 3 2 61"
     assert "%" not in slow
     assert "does not fit" in too_large
     assert broken == "broken: its compiler ended with status 1"

@@ -23,13 +23,17 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
     """Compile the programs and print the table."""
     no_more_words(parse(values, arguments))
     device = describe(values.topology)[0]
-    cells = [("program", "known ms", "planned ms", "by", "error", "roofline ms", "error")]
+    cells = [("program", "known ms", "compiler's cycles", "error", "planned", "error", "roofline", "error")]
     try:
         for each in tqdm(calibrate(device), total=len(programs()), desc="compiling", disable=None):
-            times = (each.known, each.planned, each.roofline)
-            known, planned, bound = (f"{1e3 * time:.3f}" for time in times)
-            of_planned, of_bound = (f"{100 * (time / each.known - 1):+.0f} %" for time in times[1:])
-            cells.append((each.name, known, planned, each.by, of_planned, bound, of_bound))
+            row = [each.name, f"{1e3 * each.known:.3f}"]
+            for seconds in (each.cycles, each.planned, each.roofline):
+                known = seconds is not None
+                row += [
+                    f"{1e3 * seconds:.3f}" if known else "",
+                    f"{100 * (seconds / each.known - 1):+.0f} %" if known else "",
+                ]
+            cells.append(tuple(row))
     except ValueError as error:
         raise UserError(str(error)) from error
     print(device.device_kind)

@@ -1,7 +1,7 @@
 """From a compiled training step to what it takes: memory, time, what waits for the network."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -11,14 +11,12 @@ from vlfusion_jax.core.hardware import DEVICES, Device, peak_flops
 from vlfusion_jax.parallel.mesh import slice_of
 from vlfusion_jax.plan.collectives import SLICES, Collective, collectives
 from vlfusion_jax.plan.gpus import bandwidth_of_gpus
-from vlfusion_jax.plan.hlo import Program, backend_config, parse
+from vlfusion_jax.plan.hlo import parse
 from vlfusion_jax.plan.kept import Kept
-from vlfusion_jax.plan.kernels import Kernel, kernels, program_flops
+from vlfusion_jax.plan.kernels import UNPRICED, Kernel, kernels, program_flops
 from vlfusion_jax.plan.least import least_bytes
 from vlfusion_jax.plan.roofline import roofline
 from vlfusion_jax.train.setup import Run
-
-_UNKNOWN_CYCLES = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,9 @@ class Estimate:
       model_flops: of the model's arithmetic, without what is computed twice.
       program_flops: of all products in the compiled program.
       compute_seconds: of all work but sending.
-      compute_by: `cycles`, the compiler's own, or where it gives none `roofline`, a bound; see `plan.roofline`.
+      compute_by: `cycles`, the compiler's own, calibrated by `plan.known`, or where it gives none `roofline`, a bound;
+        see `plan.roofline`.
+      cycle_seconds: the compiler's cycles as it gives them; None where it gives none.
       roofline_seconds: that bound, whatever `compute_by` is; None where the device's memory bandwidth is not known.
       unpriced: instructions that the compiler gives no cycles, such as those for another core of the chip; the time
         leaves them out. By a roofline, calls of which not the FLOPs but the bytes alone are known.
@@ -73,6 +73,7 @@ class Estimate:
     program_flops: float
     compute_seconds: float
     compute_by: str
+    cycle_seconds: float | None
     roofline_seconds: float | None
     unpriced: tuple[str, ...]
     traffic: tuple[Traffic, ...]
@@ -100,7 +101,7 @@ def estimate(run: Run, compiled: jax.stages.Compiled | Kept) -> Estimate:
     if not (device.memory_bytes and (device.nvlink_bandwidth or (device.port_bandwidth and device.ring))):
         raise ValueError(f"no estimate for {mesh.devices.flat[0].device_kind}: its memory or its links are not known")
     found = kernels(program)
-    compute, compute_by, unpriced = compute_time(program, found, device)
+    compute, compute_by, unpriced = compute_time(found, device)
     slices = len({slice_of(each) for each in mesh.devices.flat})
     traffic = summarise(collectives(program, mesh.shape, slices), mesh, device)
     beside = sum(each.seconds * each.asynchronous for each in traffic)
@@ -118,6 +119,7 @@ def estimate(run: Run, compiled: jax.stages.Compiled | Kept) -> Estimate:
         program_flops=program_flops(program),
         compute_seconds=compute,
         compute_by=compute_by,
+        cycle_seconds=cycle_seconds(found, device),
         roofline_seconds=roofline(found, device) if device.memory_bandwidth else None,
         unpriced=unpriced,
         traffic=traffic,
@@ -137,39 +139,33 @@ def needed_bytes(compiled: jax.stages.Compiled | Kept) -> int:
     return memory.argument_size_in_bytes + results + others
 
 
-def compute_time(program: Program, found: Sequence[Kernel], device: Device) -> tuple[float, str, tuple[str, ...]]:
+def compute_time(found: Sequence[Kernel], device: Device) -> tuple[float, str, tuple[str, ...]]:
     """Seconds of all work but sending, what they come from, and what they leave out; see `Estimate`.
 
     Args:
-      program: compiled.
-      found: its kernels.
+      found: kernels of a compiled program.
       device: that it is compiled for.
 
     Raises:
       ValueError: the compiler gave no cycles, or their length is not known, and neither is the memory's bandwidth.
     """
-    cycles, unpriced = total_cycles(program)
-    if cycles and device.clock:
-        return cycles / device.clock, "cycles", unpriced
-    return roofline(found, device), "roofline", tuple(each.name for each in found if each.unknown)
+    if cycle_seconds(found, device) is None:
+        return roofline(found, device), "roofline", tuple(each.name for each in found if each.unknown)
+    products, others = (_cycles(each for each in found if bool(each.flops) == having) for having in (True, False))
+    # What only moves bytes, the compiler counts as slower than the memory is, all by one factor; see `plan.known`.
+    if device.counted_bandwidth:
+        others *= device.counted_bandwidth / device.memory_bandwidth
+    unpriced = tuple(each.name for each in found if each.cycles == UNPRICED)
+    return (products + others) / device.clock, "cycles", unpriced
 
 
-def total_cycles(program: Program) -> tuple[int, tuple[str, ...]]:
-    """Cycles that the compiler expects of one call, and the instructions of which it does not know them.
+def cycle_seconds(found: Sequence[Kernel], device: Device) -> float | None:
+    """Seconds of the cycles that the compiler expects; None where it gives none, or their length is not known."""
+    return _cycles(found) / device.clock if device.clock and _cycles(found) else None
 
-    Those are kernels for another core of the chip, and kernels that are not its own, as Pallas makes them.
-    """
-    total, unpriced = 0, []
-    for _, each, times in program.executed():
-        if "estimated_cycles" in each.attributes:
-            cycles = int(backend_config(each).get("window_config", {}).get("estimated_cycles", 0))
-            if cycles == _UNKNOWN_CYCLES:
-                unpriced.append(each.name)
-            else:
-                total += times * cycles
-        elif each.opcode == "custom-call" and 'custom_call_target="tpu_custom_call"' in each.attributes:
-            unpriced.append(each.name)
-    return total, tuple(unpriced)
+
+def _cycles(found: Iterable[Kernel]) -> float:
+    return sum(each.times * each.cycles for each in found if each.cycles not in (None, UNPRICED))
 
 
 def summarise(found: Sequence[Collective], mesh: jax.sharding.Mesh, device: Device) -> tuple[Traffic, ...]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from vlfusion_jax.plan.collectives import KINDS
-from vlfusion_jax.plan.hlo import Instruction, Program, root_of, shape_bytes
+from vlfusion_jax.plan.hlo import Instruction, Program, backend_config, root_of, shape_bytes
 from vlfusion_jax.plan.products import Computation, product_bits, product_flops
 
 # What runs other instructions, one kernel or more each, in which its time is spent; and what runs nothing.
@@ -13,6 +13,10 @@ CONTROL = ("while", "conditional", "call", "async-start")
 _FREE = ("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "partition-id", "replica-id",
          "opt-barrier", "add-dependency", "domain")  # fmt: skip
 _ENDS = ("-done", "-update")
+# Calls that stand for places in memory, or for where an exchange begins and ends.
+_FREE_CALLS = ("AllocateBuffer", "ConcatBitcast", "AsyncCollectiveStart", "AsyncCollectiveDone",
+               "AssumeGatherIndicesInBound")  # fmt: skip
+UNPRICED = 2**63 - 1
 # What a library's call may use as it likes, last of its results; and arrays on the chip of a TPU.
 _WORKSPACE = re.compile(r", [su]8\[\d+\](?:\{[^{}]*\})?\)$")
 _ON_CHIP = re.compile(r"\w+\[[\d,]*\]\{[^{}]*T\([^{}]*S\(1\)\}")
@@ -29,6 +33,8 @@ class Kernel:
       bits: of the numbers that it multiplies; 0 where it multiplies none.
       bytes: that it reads and writes, one run.
       unknown: whether it may multiply arrays unseen, as a custom call does.
+      cycles: that a TPU's compiler expects of one run; `UNPRICED` where it knows none, as of kernels for another core
+        of the chip, or not its own, as Pallas makes them; None where it gives none.
     """
 
     name: str
@@ -37,6 +43,7 @@ class Kernel:
     bits: int
     bytes: int
     unknown: bool
+    cycles: int | None = None
 
 
 def kernels(program: Program) -> list[Kernel]:
@@ -60,7 +67,7 @@ def _launched(program: Program) -> Iterator[tuple[str, Instruction, int]]:
             parts.update(each.called)
         if computation in parts or each.opcode in (*CONTROL, *_FREE) or each.opcode.endswith(_ENDS):
             continue
-        if each.opcode.removesuffix("-start") not in KINDS:
+        if each.opcode.removesuffix("-start") not in KINDS and _call_target(each) not in _FREE_CALLS:
             yield computation, each, times
 
 
@@ -76,7 +83,19 @@ def _kernel(program: Program, computation: str, instruction: Instruction, times:
         bits=max((bits for _, bits in products), default=0),
         bytes=read + _written(program, here, instruction),
         unknown=instruction.opcode == "custom-call" and not products,
+        cycles=_cycles(instruction),
     )
+
+
+def _cycles(instruction: Instruction) -> int | None:
+    if "estimated_cycles" in instruction.attributes:
+        return int(backend_config(instruction).get("window_config", {}).get("estimated_cycles", 0))
+    return UNPRICED if _call_target(instruction) == "tpu_custom_call" else None
+
+
+def _call_target(instruction: Instruction) -> str:
+    found = re.search(r'custom_call_target="([^"]*)"', instruction.attributes)
+    return found.group(1) if found else ""
 
 
 def _within(program: Program, here: Computation, instruction: Instruction) -> Iterator[tuple[Computation, Instruction]]:
@@ -99,6 +118,8 @@ def _read(program: Program, here: Computation, instruction: Instruction, operand
     opcode = instruction.opcode
     if opcode in ("slice", "dynamic-slice", "gather") and operand == 0:
         return min(whole, _bytes(instruction.shape))
+    if opcode == "slice-start":  # of a result that may lie on the chip
+        return min(whole, shape_bytes(instruction.shape) - shape_bytes(here[instruction.operands[0]].shape))
     if opcode == "dynamic-update-slice" and operand == 0:
         return 0  # updated in its place
     if opcode == "scatter" and operand < _scattered(instruction):
@@ -140,7 +161,7 @@ def _written(program: Program, here: Computation, instruction: Instruction) -> i
         return sum(_written(program, here, here[name]) for name in instruction.operands)
     if opcode == "parameter":
         return 0  # handed on
-    if opcode == "copy-start":  # returns what it copies, too
+    if opcode in ("copy-start", "slice-start"):  # returns what it copies, too
         return _bytes(instruction.shape) - _bytes(here[instruction.operands[0]].shape)
     if opcode == "custom-call" and instruction.shape.startswith("("):
         return _bytes(_WORKSPACE.sub(")", instruction.shape))

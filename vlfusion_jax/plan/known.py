@@ -15,7 +15,7 @@ from jax.sharding import SingleDeviceSharding
 from vlfusion_jax.core.arithmetic import round_up
 from vlfusion_jax.core.hardware import DEVICES, Device
 from vlfusion_jax.plan.candidate import compile_for, lower_for
-from vlfusion_jax.plan.estimate import compute_time
+from vlfusion_jax.plan.estimate import compute_time, cycle_seconds
 from vlfusion_jax.plan.hlo import parse
 from vlfusion_jax.plan.kernels import kernels
 from vlfusion_jax.plan.roofline import roofline
@@ -52,15 +52,14 @@ class Calibration:
 
     Attributes:
       name: of the program.
-      known, planned, roofline: seconds; of the plan, and of the bound which it gives besides.
-      by: where the planned time comes from; see `estimate.Estimate.compute_by`.
+      known, planned, cycles, roofline: seconds; those of the plan see `estimate.Estimate`.
     """
 
     name: str
     known: float
     planned: float
+    cycles: float | None
     roofline: float
-    by: str
 
 
 def calibrate(device: jax.Device) -> Iterator[Calibration]:
@@ -77,10 +76,9 @@ def calibrate(device: jax.Device) -> Iterator[Calibration]:
             jax.ShapeDtypeStruct(shape, jnp.bfloat16, sharding=SingleDeviceSharding(device)) for shape in each.shapes
         ]
         lowered = lower_for(device, jax.jit(each.function).trace(*arguments))
-        program = parse(compile_for(device, lowered).as_text())
-        found = kernels(program)
-        planned, by, _ = compute_time(program, found, rates)
-        yield Calibration(each.name, each.seconds(rates), planned, roofline(found, rates), by)
+        found = kernels(parse(compile_for(device, lowered).as_text()))
+        planned, _, _ = compute_time(found, rates)
+        yield Calibration(each.name, each.seconds(rates), planned, cycle_seconds(found, rates), roofline(found, rates))
 
 
 def programs() -> Sequence[Known]:

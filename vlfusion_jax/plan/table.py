@@ -65,8 +65,8 @@ def by_speed(rows: Sequence[Row]) -> list[Row]:
 def format_rows(rows: Sequence[Row]) -> str:
     """Table of the rows, and below it a line for each that did not compile, and what each sends."""
     heading = (
-        "candidate", "examples/s", "step ms", "compute", "by", "roofline", "exposed", "MFU", "TFLOP", "compiled", "GiB",
-        "of", "state", "temp", "sent MB", "least MB", "compile s",
+        "candidate", "examples/s", "step ms", "compute", "cycles", "roofline", "exposed", "MFU", "TFLOP", "compiled",
+        "GiB", "of", "state", "temp", "sent MB", "least MB", "compile s",
     )  # fmt: skip
     cells = [heading]
     for row in rows:
@@ -79,7 +79,7 @@ def format_rows(rows: Sequence[Row]) -> str:
                 f"{found.examples_per_second:,.0f}" if row.fits else "does not fit",
                 f"{1e3 * found.step_seconds:.1f}",
                 f"{1e3 * found.compute_seconds:.1f}",
-                found.compute_by,
+                "" if found.cycle_seconds is None else f"{1e3 * found.cycle_seconds:.1f}",
                 "" if found.roofline_seconds is None else f"{1e3 * found.roofline_seconds:.1f}",
                 f"{1e3 * found.exposed_seconds:.1f}",
                 "" if found.mfu is None else f"{100 * found.mfu:.1f} %",
