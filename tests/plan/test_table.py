@@ -56,14 +56,16 @@ def test_what_is_kept_and_drawn():
     stored = to_dict(ROWS)
     assert [each["fits"] for each in stored] == [False, False, True, True]
     assert stored[3]["estimate"]["traffic"][0]["axes"] == ("fsdp", "tensor")
-    memory, step = draw(ROWS).axes
+    memory, step, sent = draw(ROWS).axes
     assert [label.get_text() for label in memory.get_yticklabels()] == ["too_large", "slow", "fast"]
     assert max(bar.get_width() for bar in step.patches) == 20.0
+    assert [bar.get_width() for bar in sent.patches] == [3.0] * 3
+    assert sent.collections[0].get_offsets().tolist() == [[2.0, 0.0], [2.0, 1.0], [2.0, 2.0]]
 
 
 def test_candidates_of_one_strategy_are_told_apart():
     rows = [Row(Candidate("dp", "v5e:4x4", changes={"model.remat": each}), ONE, "", 1.0) for each in ("dots", "full")]
     assert [line[:19] for line in format_rows(rows).splitlines()[2:]] == ["dp model.remat=dots", "dp model.remat=full"]
-    memory, _ = draw(rows).axes
+    memory, *_ = draw(rows).axes
     assert [label.get_text() for label in memory.get_yticklabels()] == ["dp model.remat=dots", "dp model.remat=full"]
     assert sorted({bar.get_y() for bar in memory.patches}) == [-0.4, 0.6]

@@ -124,11 +124,11 @@ def to_dict(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def draw(rows: Sequence[Row]) -> Figure:
-    """Memory of a device against its capacity, and the time of a step, as bars."""
+    """Memory of a device against its capacity, the time of a step, and what it sends, as bars."""
     shown = [row for row in rows if row.estimate]
     found = [row.estimate for row in shown]
-    figure = Figure(figsize=(9, 1.2 + 0.5 * len(shown)), layout="constrained")
-    memory, step = figure.subplots(1, 2, sharey=True)
+    figure = Figure(figsize=(13, 1.5 + 0.5 * len(shown)), layout="constrained")
+    memory, step, sent = figure.subplots(1, 3, sharey=True)
     others = [each.memory_bytes - each.argument_bytes - each.temporary_bytes for each in found]
     _stack(
         memory,
@@ -149,9 +149,20 @@ def draw(rows: Sequence[Row]) -> Figure:
         },
     )
     step.set_xlabel("ms of a step")
+    kinds = sorted({traffic.kind for each in found for traffic in each.traffic})
+    _stack(
+        sent,
+        {
+            kind: [sum(each.sent_bytes for each in one.traffic if each.kind == kind) / 1e6 for one in found]
+            for kind in kinds
+        },
+    )
+    least = [each.least_bytes / 1e6 for each in found]
+    sent.scatter(least, range(len(least)), color="black", marker="|", s=200, zorder=2, label="least")
+    sent.set_xlabel("MB that a device sends in a step")
     memory.set_yticks(range(len(shown)), [row.candidate.label for row in shown])
     memory.invert_yaxis()
-    for axes in (memory, step):
+    for axes in (memory, step, sent):
         axes.legend(fontsize="small")
     return figure
 
