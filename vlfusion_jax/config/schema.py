@@ -61,6 +61,7 @@ def _data() -> ConfigDict:
         {"image": "image", "question": "question", "answer": "answer", "caption": "caption", "kind": "kind"}
     )
     data.flip = False  # mirror half of the training images; never where a text says left or right
+    data.randaugment = ""  # random changes of training images: '' | vilt | albef, see data/randaugment.py
     data.shift = 0  # most pixels of a random translation of training images
     data.threads = 2  # reader threads
     data.prefetch = 8  # batches prepared ahead

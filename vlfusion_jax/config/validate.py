@@ -17,6 +17,7 @@ _CHOICES = {
     "precision.compute": ("float32", "bfloat16"),
     "tasks.vqa.loss": ("bce", "ce"),
     "data.resize": ("fit", "shorter", "stretch", "crop", "side_crop", "shorter_crop"),
+    "data.randaugment": ("", "vilt", "albef"),
     "data.resample": ("auto", "nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"),
     "optim.schedule": ("constant", "linear", "cosine"),
     "checkpoint.best_mode": ("max", "min"),

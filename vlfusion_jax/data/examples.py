@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from vlfusion_jax.core import names
 from vlfusion_jax.data import images
 from vlfusion_jax.data.masking import mask_tokens, max_predictions
+from vlfusion_jax.data.randaugment import RECIPES, rand_augment
 from vlfusion_jax.data.records import Question, Record
 from vlfusion_jax.data.vocabulary import Vocabulary
 
@@ -117,11 +118,13 @@ def image_view(record: Record, layout: Layout) -> Arrays:
 def augmented_image_view(
     record: Record, layout: Layout, data: ConfigDict, texts: Sequence[str], rng: np.random.Generator
 ) -> Arrays:
-    """`image_view` after random flip and shift as `data.flip`, `data.shift` say; no flip if `texts` name a side.
+    """`image_view` after what `data.randaugment`, `data.flip` and `data.shift` say; no flip if `texts` name a side.
 
-    Both happen within the scaled image, so that the shift is one of pixels of the canvas.
+    All happen within the scaled image, so that the shift is one of pixels of the canvas.
     """
     pixels = images.scale(images.decode_image(record.image, record.image_name), layout.canvas)
+    if data.randaugment:
+        pixels = rand_augment(pixels, RECIPES[data.randaugment], rng)
     flip = data.flip and not images.names_sides(texts)
     return _as_row(*images.pad(images.augment(pixels, rng, flip=flip, shift=data.shift), layout.canvas.size))
 

@@ -12,8 +12,9 @@ from vlfusion_jax.models.output import FusionOutput, Texts, of_texts
 from vlfusion_jax.optim.schedules import piecewise_linear
 from vlfusion_jax.tasks.task import Batch, Metrics, Task
 
-# Inputs of the model with a row for each text, but for those of one head, such as its positions.
-_OF_TEXTS = {names.TEXT, names.mask_of(names.TEXT), names.types_of(names.TEXT)}
+# Inputs of the model with a row for each text, but for those of one head, such as its positions. In an order: that of
+# a set is another in each process, and hosts must trace one program.
+_OF_TEXTS = (names.TEXT, names.mask_of(names.TEXT), names.types_of(names.TEXT))
 Sums = dict[str, tuple[jax.Array, jax.Array]]
 Objective = Callable[[Any, Batch, dict[str, jax.Array], jax.Array], tuple[jax.Array, Sums]]
 
@@ -58,7 +59,7 @@ def _side_by_side(views: Sequence[Mapping[str, jax.Array]]) -> tuple[dict[str, j
     images = len(views[0][names.IMAGE])
     counts = [len(view[names.TEXT]) // images for view in views]
     of, inputs = sum(counts), {name: value for view in views for name, value in view.items()}
-    for name in _OF_TEXTS & set(inputs):
+    for name in [name for name in _OF_TEXTS if name in inputs]:
         parts = [view[name].reshape(images, count, -1) for view, count in zip(views, counts, strict=True)]
         inputs[name] = jnp.concatenate(parts, axis=1).reshape(images * of, -1)
     return inputs, [Texts(sum(counts[:i]), count, of, images * of) for i, count in enumerate(counts)]
