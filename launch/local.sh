@@ -21,8 +21,8 @@ fi
 export VLFUSION_NUM_PROCESSES=$processes
 # Below the ports that the system hands out by itself.
 export VLFUSION_COORDINATOR_ADDRESS=${VLFUSION_COORDINATOR_ADDRESS:-127.0.0.1:$((20000 + RANDOM % 10000))}
-IFS=, read -ra gpus <<<"${CUDA_VISIBLE_DEVICES-}" # those that it may use; none named: all
-if [[ $VLFUSION_PLATFORM == gpu && ${#gpus[@]} -gt 0 && ${#gpus[@]} -lt $processes ]]; then
+IFS=, read -ra gpus <<<"${CUDA_VISIBLE_DEVICES-}" # those that it may use, where they are named
+if [[ $VLFUSION_PLATFORM == gpu && -v CUDA_VISIBLE_DEVICES && ${#gpus[@]} -lt $processes ]]; then
   echo "local.sh: CUDA_VISIBLE_DEVICES=$CUDA_VISIBLE_DEVICES has fewer GPUs than --processes=$processes" >&2
   exit 2
 fi

@@ -97,7 +97,8 @@ def test_a_training_step(small_config, topology):
 
 
 @needs_plugin
-def test_the_command(tmp_path, capsys):
+def test_the_command(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("VLFUSION_CACHE", str(tmp_path / "cache"))
     words = ["plan", "--config=configs/tiny.py", "--topology=h200:1", "--batch_per_device=8", f"--out={tmp_path}"]
     assert main([*words, "--strategies=dp"]) == 0
     assert " roofline " in capsys.readouterr().out

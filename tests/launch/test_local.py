@@ -58,6 +58,11 @@ def test_one_of_four_is_killed(tmp_path, environment, train, losses, expected, v
             {"VLFUSION_PLATFORM": "gpu", "CUDA_VISIBLE_DEVICES": "2,5"},
             "CUDA_VISIBLE_DEVICES=2,5 has fewer GPUs than --processes=3",
         ),
+        (
+            ["--processes=2"],
+            {"VLFUSION_PLATFORM": "gpu", "CUDA_VISIBLE_DEVICES": ""},
+            "CUDA_VISIBLE_DEVICES= has fewer GPUs than --processes=2",
+        ),
     ],
 )
 def test_mistakes(tmp_path, environment, words, settings, message):

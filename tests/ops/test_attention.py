@@ -10,6 +10,7 @@ import torch
 from jax._src.cudnn import fused_attention_stablehlo
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel
 
+from vlfusion_jax.ops import attention
 from vlfusion_jax.ops.attention import attention_weights, dot_product_attention
 from vlfusion_jax.ops.dropout import keep_mask, kept_share
 from vlfusion_jax.ops.fused_attention import jax_attention, splash_attention
@@ -87,6 +88,26 @@ def test_softmax_is_f32_where_inputs_are_bf16(arrays):
     assert attended.dtype == jnp.bfloat16
     assert weights.dtype == jnp.float32
     np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-6)
+
+
+def test_bf16_is_as_near_as_its_rounding(arrays):
+    query, key, value, _, mask = arrays
+    low = [jnp.asarray(x, jnp.bfloat16) for x in (query, key, value)]
+    exact = [np.asarray(x, np.float64) for x in low]
+    scores = np.einsum("bhqd,bhkd->bhqk", *exact[:2]) / np.sqrt(query.shape[-1])
+    weights = np.exp(scores) * (mask[:, None, None, :] > 0)
+    expected = np.einsum("bhqk,bhkd->bhqd", weights, exact[2]) / np.maximum(weights.sum(-1, keepdims=True), 1e-30)
+    found = np.asarray(dot_product_attention(*low, mask), np.float64)
+    np.testing.assert_allclose(found, expected, atol=3 * 2**-8 * np.abs(exact[2]).max())
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_sums_by_a_product_are_sums(dtype):
+    x = jnp.asarray(np.random.default_rng(7).random((2, 3, 5, 11)), dtype)
+    expected = np.asarray(x, np.float64).sum(-1, keepdims=True)
+    for sums in (attention._sums, attention._sums_by_product):
+        assert sums(x).dtype == jnp.float32
+        np.testing.assert_allclose(sums(x), expected, rtol=1e-6)
 
 
 def test_a_causal_query_sees_what_comes_before(arrays):

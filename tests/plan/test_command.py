@@ -1,5 +1,6 @@
 """`vlfusion plan` where compilers end in whatever way; a script stands for the process that compiles."""
 
+import itertools
 import json
 import sys
 
@@ -79,9 +80,22 @@ def test_a_search(compiler, capsys, tmp_path):
     assert names == {"dp", "fsdp"}
 
 
+def test_settings_are_compared_each_with_each(compiler, capsys, tmp_path):
+    words = ["--strategies=dp", "--remat=none,dots", "--micro_batches=1,2", "--scan_layers=true,false"]
+    assert main([*compiler(GROWING), *words, "--batch_per_device=2"]) == 0
+    rows = json.loads((tmp_path / "plan" / "plan.json").read_text())
+    found = {tuple(row["candidate"]["changes"].items()) for row in rows}
+    keys = ("model.remat", "train.micro_batches", "model.scan_layers")
+    assert found == {
+        tuple(zip(keys, each, strict=True)) for each in itertools.product(("none", "dots"), (1, 2), (True, False))
+    }
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        ([*WORDS, "--micro_batches=2,x"], "--micro_batches: 'x' is not a number"),
+        ([*WORDS, "--scan_layers=maybe"], "--scan_layers: 'maybe' is neither true nor false"),
         (WORDS[:2], "--topology is missing"),
         (["plan", WORDS[2]], "--config is missing"),
         ([*WORDS, "--batch_per_device=-8"], "batch_per_device"),

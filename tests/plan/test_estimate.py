@@ -10,10 +10,10 @@ from tests.plan.test_collectives import ASYNCHRONOUS
 from vlfusion_jax.core.hardware import DEVICES, Device
 from vlfusion_jax.plan.estimate import bandwidth, compute_time, estimate
 from vlfusion_jax.plan.gpus import bandwidth_of_gpus
-from vlfusion_jax.plan.kernels import Kernel
+from vlfusion_jax.plan.kernels import UNPRICED, Kernel
 
 KIND = "made up"
-DEVICE = Device(1e12, 1000.0, 10.0, 4, 500.0)
+DEVICE = Device(1e12, 1000.0, 10.0, ring=4, dims=1, clock=500.0)
 CYCLES = (
     "%scattered = bf16[128,256]{1,0} fusion(%q), kind=kCustom, calls=%all-reduce-scatter.1, "
     'backend_config={"window_config":{"estimated_cycles":"7000"}}'
@@ -48,6 +48,12 @@ def mesh(data: int, tensor: int) -> SimpleNamespace:
 )
 def test_bandwidth(kind, axes, ports):
     assert bandwidth(kind, axes, mesh(4, 2), DEVICE) == ports * 10.0
+
+
+@pytest.mark.parametrize(("data", "tensor", "ports"), [(4, 4, 4), (8, 4, 4), (4, 2, 2), (2, 4, 2)])
+def test_dims_close_to_rings_all_or_none(data, tensor, ports):
+    torus = dataclasses.replace(DEVICE, dims=2)
+    assert bandwidth("all-gather", ("data", "tensor"), mesh(data, tensor), torus) == ports * 10.0
 
 
 @pytest.fixture(autouse=True)
@@ -90,15 +96,24 @@ def test_a_step(monkeypatch):
     assert part.compute_seconds == turns * 30 / 500
 
 
-def test_what_moves_bytes_alone_is_counted_by_the_bandwidth_of_the_memory(monkeypatch):
-    counted = dataclasses.replace(DEVICE, memory_bandwidth=8.0, counted_bandwidth=2.0)
+def test_cycles_are_calibrated(monkeypatch):
+    counted = dataclasses.replace(DEVICE, memory_bandwidth=8e9, counted_bandwidth=2e9)
     monkeypatch.setitem(DEVICES, KIND, counted)
     found = estimate(*run_and_program())
     assert found.cycle_seconds == (7000 + 12 * 30) / 500
-    assert found.compute_seconds == found.cycle_seconds / 4
-    kernels = [Kernel("product", 3, 1e6, 16, 0, False, 50), Kernel("sum", 2, 0.0, 0, 64, False, 40)]
-    assert compute_time(kernels, counted) == ((3 * 50 + 2 * 40 / 4) / 500, "cycles", ())
-    assert compute_time(kernels[:1], counted)[0] == 3 * 50 / 500
+    assert found.compute_seconds == pytest.approx(found.cycle_seconds / 4, rel=1e-3)
+
+    def seconds(**changes):
+        kernel = dataclasses.replace(Kernel("one", 3, 0.0, 0, 64, False, 50), **changes)
+        return compute_time([kernel, Kernel("product", 1, 1.0, 16, 0, False, 500)], counted)[0] - 1
+
+    assert seconds() == pytest.approx(3 * 50 / 4 / 500)
+    assert seconds(flops=1e6) == pytest.approx(3 * 50 / 500)
+    assert seconds(bytes=8_000_000_000) == pytest.approx(3)  # no faster than its memory
+    assert seconds(flops=2e12) == pytest.approx(6)  # nor than its products
+    assert seconds(cycles=None, bytes=8_000_000_000) == pytest.approx(3)  # a scatter
+    assert seconds(cycles=None, bytes=8_000_000_000, beside=True) == 0  # a copy that only begins
+    assert seconds(cycles=UNPRICED, bytes=8_000_000_000) == 0
 
 
 def test_a_step_by_its_roofline(monkeypatch):
@@ -108,7 +123,7 @@ def test_a_step_by_its_roofline(monkeypatch):
     # scattered, which comes from memory on the chip.
     turns = 12
     seconds = (8 + turns * (8 + 12 + 9) + 128 * 256 * 2) / 2.0
-    assert (both.compute_by, both.compute_seconds) == ("cycles", (7000 + turns * 30) / 500)
+    assert (both.compute_by, both.compute_seconds) == ("cycles", seconds)  # which no cycles can undercut
     assert both.roofline_seconds == seconds
     by_memory = estimate(*run_and_program(ASYNCHRONOUS))
     assert (by_memory.compute_by, by_memory.compute_seconds) == ("roofline", seconds)

@@ -36,7 +36,9 @@ def test_a_broken_file_is_compiled_again(tmp_path):
     key = key_of(lowered(2.0), jax.devices())
     write(tmp_path, key, taken(lowered(2.0).compile(), 1.0))
     [file] = tmp_path.iterdir()
-    for content in (file.read_bytes()[:-20], b"", b"no gzip"):
+    whole = file.read_bytes()
+    flipped = (whole[:i] + bytes([whole[i] ^ 255]) + whole[i + 1 :] for i in range(10, len(whole), 40))
+    for content in (whole[:-20], b"", b"no gzip", *flipped):
         file.write_bytes(content)
         assert read(tmp_path, key) is None
 

@@ -134,7 +134,7 @@ def test_rates_follow_from_times():
 
 
 def test_a_plan_is_compared_where_it_is_of_the_same_batch(tmp_path):
-    estimate = {"step_seconds": 0.5, "examples_per_second": 96.0}
+    estimate = {"step_seconds": 0.5, "examples_per_second": 96.0, "model_flops": 2e12}
     rows = [
         {"candidate": vars(Candidate("dp", "v5e:2x2", changes={"model.remat": "full"})), "estimate": estimate},
         {"candidate": vars(Candidate("fsdp", "v5e:2x2")), "estimate": None},
@@ -143,11 +143,14 @@ def test_a_plan_is_compared_where_it_is_of_the_same_batch(tmp_path):
     plan = read_plan(tmp_path / "plan.json")
     ready = Program("dp model.remat=full", 0, [])
     assert planned(ready, plan) == (0.5, "")
+    other = Program("dp model.remat=full", 0, [])
+    other.run.flops_per_step = 4e12
+    assert planned(other, plan).missing == "the plan is of another model, or of another number of devices"
     ready.run.config.train.batch_size = 32
     assert planned(ready, plan).missing == "the plan is for batches of 48 images, measured were 32"
     assert "the plan has no fsdp; it has dp model.remat=full" in planned(Program("fsdp", 0, []), plan).missing
-    for text in ("{", "[1]", '{"a": 1}'):
-        (tmp_path / "plan.json").write_text(text)
+    for content in (b"{", b"[1]", b'{"a": 1}', b"\x89PNG\xff"):
+        (tmp_path / "plan.json").write_bytes(content)
         with pytest.raises(UserError, match=r"is no plan\.json"):
             read_plan(tmp_path / "plan.json")
 

@@ -34,7 +34,7 @@ def test_order():
 
 def test_what_is_printed():
     heading, _, fast, slow, too_large, broken = format_rows(by_speed(ROWS)).splitlines()
-    assert " ".join(fast.split()) == "fast 1,280 25.0 20.0 30.0 10.0 5.0 25.0 % 1.00 1.30 6.00 16 2.00 3.00 3 2 61"
+    assert " ".join(fast.split()) == "fast 1,280 25.0 20.0 30.0 10.0 5.0 25.0 % 1.00 1.30 6.00 16 2.00 3.00 3 2 1.50 61"
     assert "%" not in slow
     assert "does not fit" in too_large
     assert broken == "broken: its compiler ended with status 1"

@@ -1,7 +1,8 @@
 """vlfusion calibrate [--topology=v5e:1x1]
 
 How far the times of `vlfusion plan` can be trusted: compiles programs whose time on a machine's device follows from its
-published rates, and prints that time beside the plan's. No such device has to be there.
+published rates, and prints that time beside the compiler's own cycles, the plan's time and the bound which a plan
+gives besides (of GPUs, whose compiler gives no cycles, the plan is the bound). No such device has to be there.
 """
 
 from absl import flags
@@ -25,7 +26,7 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
     device = describe(values.topology)[0]
     cells = [("program", "known ms", "compiler's cycles", "error", "planned", "error", "roofline", "error")]
     try:
-        for each in tqdm(calibrate(device), total=len(programs()), desc="compiling", disable=None):
+        for each in tqdm(calibrate(device), total=len(programs(1)), desc="compiling", disable=None):
             row = [each.name, f"{1e3 * each.known:.3f}"]
             for seconds in (each.cycles, each.planned, each.roofline):
                 known = seconds is not None

@@ -25,6 +25,8 @@ def dot_product_attention(
 ) -> jax.Array:
     """Scaled dot-product attention (Vaswani et al. 2017, eq. 1) with the softmax in f32.
 
+    Its exponentials are rounded to the values' dtype, for the sum that divides as for the product.
+
     Args:
       query_bhqd: [batch, heads, queries, head_dim].
       key_bhkd: [batch, heads, keys, head_dim].

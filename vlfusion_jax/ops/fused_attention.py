@@ -11,7 +11,7 @@ from vlfusion_jax.core.arithmetic import round_up
 from vlfusion_jax.core.errors import UserError
 
 _LANES = 128
-_CUDNN_WIDTH = 128
+_CUDNN_WIDTH = 256  # from Hopper on; before, 128, which cuDNN says itself
 
 
 def splash_attention(

@@ -31,11 +31,7 @@ def _forward(
 ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
     wide = x.astype(jnp.float32)
     mean = wide.mean(-1, keepdims=True)
-    if wide.dtype == x.dtype:
-        variance = jnp.square(wide - mean).mean(-1, keepdims=True)
-    else:
-        # In one pass. What cancels is less than what the rounding of `x` to fewer bits has taken from its variance.
-        variance = jnp.maximum(jnp.square(wide).mean(-1, keepdims=True) - jnp.square(mean), 0)
+    variance = jnp.square(wide - mean).mean(-1, keepdims=True)
     mean, rate = (checkpoint_name(each, names.NORM) for each in (mean, jax.lax.rsqrt(variance + epsilon)))
     return ((wide - mean) * rate * scale + bias).astype(dtype), (x, scale, mean, rate)
 

@@ -1,7 +1,7 @@
 """From a compiled training step to what it takes: memory, time, what waits for the network."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
@@ -15,7 +15,7 @@ from vlfusion_jax.plan.hlo import parse
 from vlfusion_jax.plan.kept import Kept
 from vlfusion_jax.plan.kernels import UNPRICED, Kernel, kernels, program_flops
 from vlfusion_jax.plan.least import least_bytes
-from vlfusion_jax.plan.roofline import roofline
+from vlfusion_jax.plan.roofline import kernel_seconds, roofline
 from vlfusion_jax.train.setup import Run
 
 
@@ -55,10 +55,10 @@ class Estimate:
         see `plan.roofline`.
       cycle_seconds: the compiler's cycles as it gives them; None where it gives none.
       roofline_seconds: that bound, whatever `compute_by` is; None where the device's memory bandwidth is not known.
-      unpriced: instructions that the compiler gives no cycles, such as those for another core of the chip; the time
-        leaves them out. By a roofline, calls of which not the FLOPs but the bytes alone are known.
+      unpriced: instructions of which nothing is known, such as those for another core of the chip; the time leaves
+        them out. By a roofline, calls of which not the FLOPs but the bytes alone are known.
       traffic: what is sent.
-      least_bytes: that the strategy asks each device to send; see `plan.least`.
+      least_bytes: that the strategy by itself asks each device to send; see `plan.least`.
       exposed_seconds: of sending, that no work hides.
       step_seconds: of one update.
       examples_per_second: images, of all devices.
@@ -151,21 +151,31 @@ def compute_time(found: Sequence[Kernel], device: Device) -> tuple[float, str, t
     """
     if cycle_seconds(found, device) is None:
         return roofline(found, device), "roofline", tuple(each.name for each in found if each.unknown)
-    products, others = (_cycles(each for each in found if bool(each.flops) == having) for having in (True, False))
-    # What only moves bytes, the compiler counts as slower than the memory is, all by one factor; see `plan.known`.
-    if device.counted_bandwidth:
-        others *= device.counted_bandwidth / device.memory_bandwidth
     unpriced = tuple(each.name for each in found if each.cycles == UNPRICED)
-    return (products + others) / device.clock, "cycles", unpriced
+    return sum(each.times * _calibrated_seconds(each, device) for each in found), "cycles", unpriced
+
+
+def _calibrated_seconds(kernel: Kernel, device: Device) -> float:
+    """Of one run; see `plan.known` for what the compiler's cycles are worth.
+
+    Where nothing is multiplied it counts too many, by the factor that a stream of 16-bit numbers shows. No kernel is
+    faster than its roofline. What has no cycles of its own, such as a scatter, takes its roofline; copies that run
+    beside others take nothing.
+    """
+    if kernel.cycles == UNPRICED or (kernel.cycles is None and kernel.beside):
+        return 0.0
+    seconds = (kernel.cycles or 0) / device.clock
+    if device.memory_bandwidth is None:
+        return seconds
+    if device.counted_bandwidth and not kernel.flops:
+        seconds *= device.counted_bandwidth / device.memory_bandwidth
+    return max(seconds, kernel_seconds(kernel, device))
 
 
 def cycle_seconds(found: Sequence[Kernel], device: Device) -> float | None:
     """Seconds of the cycles that the compiler expects; None where it gives none, or their length is not known."""
-    return _cycles(found) / device.clock if device.clock and _cycles(found) else None
-
-
-def _cycles(found: Iterable[Kernel]) -> float:
-    return sum(each.times * each.cycles for each in found if each.cycles not in (None, UNPRICED))
+    cycles = sum(each.times * each.cycles for each in found if each.cycles not in (None, UNPRICED))
+    return cycles / device.clock if device.clock and cycles else None
 
 
 def summarise(found: Sequence[Collective], mesh: jax.sharding.Mesh, device: Device) -> tuple[Traffic, ...]:
@@ -194,8 +204,9 @@ def bandwidth(
     The group are the devices at `group` of the mesh; without it, or where pairs exchange, all along `axes`.
 
     GPUs: see `gpus.bandwidth_of_gpus`. TPUs:
-    Along every dim of the torus in which the group's devices lie: by two ports where the dim closes to a ring, as if by
-    one where it is a line, whose links all of one half passes through. What goes to one neighbour takes one port.
+    Along every dim of the slice in which the group's devices lie: by two ports where the dim closes to a ring, as if by
+    one where it is a line, whose links all of one half passes through. What goes to one neighbour takes one port. Dims
+    close where all are multiples of what the generation asks for; a slice that the mesh has a part of counts as it is.
     Of several slices, those of one; between them, the chip's share of the data centre's network.
 
     Raises:
@@ -215,5 +226,9 @@ def bandwidth(
         return bandwidth_of_gpus(kind, devices, device)
     places = [each.coords for each in devices if slice_of(each) == slice_of(devices[0])]
     sizes = [len(set(along)) for along in zip(*places, strict=True)]
-    ports = sum(2 if size % device.ring == 0 else 1 for size in sizes if size > 1)
+    slice_ = [each.coords for each in mesh.devices.flat if slice_of(each) == slice_of(devices[0])]
+    whole = [len(set(along)) for along in zip(*slice_, strict=True)][: device.dims]
+    closed = all(size % device.ring == 0 for size in whole)
+    # Of a ring, the group has all, or a line in it.
+    ports = sum(2 if closed and size % device.ring == 0 else 1 for size in sizes if size > 1)
     return (1 if kind == "collective-permute" else max(1, ports)) * device.port_bandwidth

@@ -6,6 +6,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import zlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -93,7 +94,7 @@ def read(folder: Path, key: str) -> Kept | Refused | None:
         if "message" in stored:
             return Refused(**stored)
         return Kept(stored["text"], Memory(**stored["memory"]), stored["seconds"])
-    except (OSError, EOFError, ValueError, KeyError, TypeError):
+    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError):
         return None
 
 

@@ -35,6 +35,7 @@ class Kernel:
       unknown: whether it may multiply arrays unseen, as a custom call does.
       cycles: that a TPU's compiler expects of one run; `UNPRICED` where it knows none, as of kernels for another core
         of the chip, or not its own, as Pallas makes them; None where it gives none.
+      beside: whether others run until it is done, as beside copies that only begin here.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Kernel:
     bytes: int
     unknown: bool
     cycles: int | None = None
+    beside: bool = False
 
 
 def kernels(program: Program) -> list[Kernel]:
@@ -84,6 +86,7 @@ def _kernel(program: Program, computation: str, instruction: Instruction, times:
         bytes=read + _written(program, here, instruction),
         unknown=instruction.opcode == "custom-call" and not products,
         cycles=_cycles(instruction),
+        beside=instruction.opcode.endswith("-start"),
     )
 
 

@@ -1,4 +1,4 @@
-"""The least that an update has to send by what its strategy splits, however it is compiled."""
+"""What a strategy asks an update to send: the measure of what its compiled program sends."""
 
 import math
 from collections.abc import Iterator
@@ -25,6 +25,8 @@ def least_bytes(run: Run) -> float:
     Activations, where heads or hidden units are split: for each sub-layer a sum of what it gives and one of the
     gradients of what it reads, or as many bytes where tokens are gathered and scattered instead. Those of tables and
     heads, which are few, are left out.
+
+    A program may send less: one that keeps a gathered table until its backward pass gathers it once.
     """
     itemsize = jnp.dtype(COMPUTE_DTYPES[run.config.precision.compute]).itemsize
     gathers = 2 * run.config.train.micro_batches * len(list(_passes(run)))

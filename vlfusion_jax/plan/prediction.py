@@ -1,6 +1,7 @@
 """What a plan says of a program that is being measured."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,7 +39,7 @@ def read_plan(path: str | Path) -> dict[str, dict[str, Any]]:
     try:
         rows = json.loads(Path(path).read_text(encoding="utf-8"))
         return {Candidate(**row["candidate"]).label: row["estimate"] for row in rows if row["estimate"]}
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"--plan={path} is no plan.json of vlfusion plan: {error!r:.200}") from error
 
 
@@ -51,4 +52,7 @@ def planned(ready: Ready, plan: Mapping[str, dict[str, Any]]) -> Prediction:
     there = round(plan[label]["examples_per_second"] * seconds)
     if there != images:
         return Prediction(None, f"the plan is for batches of {there} images, measured were {images}")
+    flops = ready.run.flops_per_step / ready.run.strategy.mesh.size
+    if not math.isclose(plan[label]["model_flops"], flops, rel_tol=1e-6):
+        return Prediction(None, "the plan is of another model, or of another number of devices")
     return Prediction(seconds)

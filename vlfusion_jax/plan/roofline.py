@@ -25,10 +25,10 @@ def roofline(found: Sequence[Kernel], device: Device) -> float:
     """
     if not device.memory_bandwidth:
         raise ValueError("no roofline: the bandwidth of this device's memory is not known")
-    return sum(each.times * _seconds(each, device) for each in found)
+    return sum(each.times * kernel_seconds(each, device) for each in found)
 
 
-def _seconds(kernel: Kernel, device: Device) -> float:
+def kernel_seconds(kernel: Kernel, device: Device) -> float:
     """Of one run; products of f32 as JAX computes them by default: as TF32 where the device can, else in bf16."""
     peak = device.peak_tf32_flops if kernel.bits >= 32 and device.peak_tf32_flops else device.peak_bf16_flops
     return max(kernel.flops / peak, kernel.bytes / device.memory_bandwidth)

@@ -66,7 +66,7 @@ def format_rows(rows: Sequence[Row]) -> str:
     """Table of the rows, and below it a line for each that did not compile, and what each sends."""
     heading = (
         "candidate", "examples/s", "step ms", "compute", "cycles", "roofline", "exposed", "MFU", "TFLOP", "compiled",
-        "GiB", "of", "state", "temp", "sent MB", "least MB", "compile s",
+        "GiB", "of", "state", "temp", "sent MB", "least MB", "ratio", "compile s",
     )  # fmt: skip
     cells = [heading]
     for row in rows:
@@ -91,6 +91,9 @@ def format_rows(rows: Sequence[Row]) -> str:
                 f"{found.temporary_bytes / _GIB:.2f}",
                 f"{sum(each.sent_bytes for each in found.traffic) / 1e6:,.0f}",
                 f"{found.least_bytes / 1e6:,.0f}",
+                f"{sum(each.sent_bytes for each in found.traffic) / found.least_bytes:.2f}"
+                if found.least_bytes
+                else "",
                 f"{row.compile_seconds:.0f}",
             )
         )
