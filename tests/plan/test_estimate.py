@@ -8,7 +8,7 @@ import pytest
 
 from tests.plan.test_collectives import ASYNCHRONOUS
 from vlfusion_jax.core.hardware import DEVICES, Device
-from vlfusion_jax.plan.estimate import bandwidth, compute_time, estimate
+from vlfusion_jax.plan.estimate import bandwidth, compute_time, estimate, known_device
 from vlfusion_jax.plan.gpus import bandwidth_of_gpus
 from vlfusion_jax.plan.kernels import UNPRICED, Kernel
 
@@ -54,6 +54,18 @@ def test_bandwidth(kind, axes, ports):
 def test_dims_close_to_rings_all_or_none(data, tensor, ports):
     torus = dataclasses.replace(DEVICE, dims=2)
     assert bandwidth("all-gather", ("data", "tensor"), mesh(data, tensor), torus) == ports * 10.0
+
+
+def test_what_must_be_known_before_compiling(monkeypatch):
+    with pytest.raises(ValueError, match="no estimate for made up: its memory or its links are not known"):
+        known_device(mesh(4, 2))
+    monkeypatch.setitem(DEVICES, KIND, DEVICE)
+    two = mesh(4, 2)
+    assert known_device(two) is DEVICE
+    for number, device in enumerate(two.devices.flat):
+        device.slice_index = number % 2
+    with pytest.raises(ValueError, match="the network between slices of made up is not published"):
+        known_device(two)
 
 
 @pytest.fixture(autouse=True)

@@ -94,15 +94,13 @@ def estimate(run: Run, compiled: jax.stages.Compiled | Kept) -> Estimate:
       ValueError: too little is known of the device.
     """
     mesh = run.strategy.mesh
-    device = DEVICES.get(mesh.devices.flat[0].device_kind, Device(0))
+    device = known_device(mesh)
     program = parse(compiled.as_text())
     if loops := program.unknown_loops():
         raise ValueError(f"no estimate: how often these loops run is not known: {', '.join(loops)}")
-    if not (device.memory_bytes and (device.nvlink_bandwidth or (device.port_bandwidth and device.ring))):
-        raise ValueError(f"no estimate for {mesh.devices.flat[0].device_kind}: its memory or its links are not known")
     found = kernels(program)
     compute, compute_by, unpriced = compute_time(found, device)
-    slices = len({slice_of(each) for each in mesh.devices.flat})
+    slices = _slices(mesh)
     traffic = summarise(collectives(program, mesh.shape, slices), mesh, device)
     beside = sum(each.seconds * each.asynchronous for each in traffic)
     alone = sum(each.seconds * (1 - each.asynchronous) for each in traffic)
@@ -129,6 +127,25 @@ def estimate(run: Run, compiled: jax.stages.Compiled | Kept) -> Estimate:
         examples_per_second=run.config.train.batch_size / step,
         mfu=flops / step / peak if peak else None,
     )
+
+
+def known_device(mesh: jax.sharding.Mesh) -> Device:
+    """Figures of a mesh's devices.
+
+    Raises:
+      ValueError: too few of them are known for an estimate.
+    """
+    kind = mesh.devices.flat[0].device_kind
+    device = DEVICES.get(kind, Device(0))
+    if not (device.memory_bytes and (device.nvlink_bandwidth or (device.port_bandwidth and device.ring))):
+        raise ValueError(f"no estimate for {kind}: its memory or its links are not known")
+    if _slices(mesh) > 1 and device.slice_bandwidth is None:
+        raise ValueError(f"no estimate: the network between slices of {kind} is not published; plan for one slice")
+    return device
+
+
+def _slices(mesh: jax.sharding.Mesh) -> int:
+    return len({slice_of(each) for each in mesh.devices.flat})
 
 
 def needed_bytes(compiled: jax.stages.Compiled | Kept) -> int:
@@ -209,14 +226,9 @@ def bandwidth(
     close where all are multiples of what the generation asks for; a slice that the mesh has a part of counts as it is.
     Of several slices, those of one; between them, the chip's share of the data centre's network.
 
-    Raises:
-      ValueError: nothing is known of the network between slices.
+    The device is one that `known_device` knows.
     """
     if axes == (SLICES,):
-        if device.slice_bandwidth is None:
-            raise ValueError(
-                f"no estimate: the network between slices of {mesh.devices.flat[0].device_kind} is unknown"
-            )
         return device.slice_bandwidth
     index = tuple(slice(None) if axis in axes else 0 for axis in mesh.axis_names)
     devices = np.ravel(mesh.devices[index])

@@ -11,7 +11,7 @@ from pathlib import Path
 from vlfusion_jax.config.dump import load_plain
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.plan.candidate import Candidate, TooLargeError, compile_step, lower_step, prepare
-from vlfusion_jax.plan.estimate import estimate
+from vlfusion_jax.plan.estimate import estimate, known_device
 from vlfusion_jax.plan.kept import Kept, Refused, key_of, read, taken, write
 from vlfusion_jax.train.setup import Run
 
@@ -22,6 +22,7 @@ def main(out: str) -> None:
     result = {"estimate": None, "compile_seconds": 0.0, "problem": "", "share": None}
     try:
         run = prepare(load_plain(job["config"], "the config"), Candidate(**job["candidate"]))
+        known_device(run.strategy.mesh)  # before minutes are spent on it
         kept = _compiled(run, Path(job["kept"]))
         result["compile_seconds"] = kept.seconds
         result["estimate"] = asdict(estimate(run, kept))
