@@ -8,6 +8,7 @@ import jax
 import pytest
 
 from vlfusion_jax.cli.main import main
+from vlfusion_jax.config.load import load_config
 from vlfusion_jax.core.arithmetic import round_up
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.core.tree import flatten
@@ -65,6 +66,15 @@ def test_a_training_step(small_config, strategy):
         gathered = "data" if strategy == "zero1" else "fsdp"
         assert any(kind == "all-gather" and gathered in axes for kind, axes in kinds)
     assert (("tensor",) in {axes for _, axes in kinds}) == (strategy in ("fsdp_tp:2", "tp_sp:2"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("strategy", "limit"), [("dp", 1.05), ("fsdp", 1.15), ("zero1", 1.05)])
+def test_vilt_sends_little_more_than_its_strategy_asks_for(strategy, limit):
+    config = load_config("configs/pretrain/vilt_b32.py")
+    run = prepare(config, Candidate(strategy, "v5e:4x4", batch_per_device=16, changes={"model.layers": 2}))
+    found = estimate(run, compile_step(run)[0])
+    assert 0.7 < sum(each.sent_bytes for each in found.traffic) / found.least_bytes <= limit
 
 
 def test_two_slices(small_config):
