@@ -12,8 +12,8 @@ STEPS = 20
 TASKS = {"single_stream": ("mlm", "itm", "vqa"), "two_stream": ("itm", "vqa"), "cross_attention": ("vqa",)}
 STRATEGIES = ("dp", "fsdp", "fsdp_tp", "tp_sp:4", "hybrid", "zero1")
 CASES = [("single_stream", sharding) for sharding in STRATEGIES]
-CASES += [("two_stream", "tp_sp:4"), ("two_stream", "towers")]
-SLOW = [("two_stream", name) for name in STRATEGIES if name != "tp_sp:4"] + [("cross_attention", "fsdp_tp")]
+CASES += [("two_stream", "towers")]
+SLOW = [("two_stream", name) for name in STRATEGIES] + [("cross_attention", "fsdp_tp")]
 CASES += [pytest.param(*case, marks=pytest.mark.slow) for case in SLOW]
 
 
