@@ -22,7 +22,8 @@ def metrics(workdir):
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("sharding", ["fsdp_tp:2", pytest.param("fsdp", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("sharding", ["fsdp_tp:2", "fsdp"])
 def test_two_processes_train_and_evaluate_as_one(tmp_path, tiny_data, sharding):
     join = [f"--coordinator_address=127.0.0.1:{free_port()}", "--num_processes=2"]
     two = [command(tiny_data, tmp_path / "two", sharding, 1, *join, f"--process_id={i}") for i in range(2)]
