@@ -32,7 +32,7 @@ from vlfusion_jax.plan.search import MICRO_BATCHES, REMAT, Compile, largest_batc
 from vlfusion_jax.plan.table import Row, by_speed, draw, format_rows, format_traffic, to_dict
 from vlfusion_jax.plan.topology import device_count, topology_name
 
-# What a search begins with, where no strategies are named.
+# What a search begins with, where no strategies are named; and hybrid, of as many groups as there are slices.
 _ALL = ("dp", "zero1", "fsdp", "fsdp_tp:2", "fsdp_tp:4", "fsdp_tp:8", "tp_sp:2", "tp_sp:4", "tp_sp:8")
 
 
@@ -55,7 +55,7 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
         raise UserError("--topology is missing: the machine to plan for, such as v5e:4x4.")
     devices = device_count(topology_name(values.topology, values.num_slices)) * values.num_slices
     if values.search and not values["strategies"].present:
-        every = dict.fromkeys([*_ALL, f"hybrid:{max(2, values.num_slices)}"])
+        every = [*_ALL, f"hybrid:{max(2, values.num_slices)}"]
         values.strategies = [name for name in every if devices % int(name.partition(":")[2] or 1) == 0]
     named = candidates(values, values.topology, values.num_slices)
     each_device = values.batch_per_device or max(1, config.train.batch_size // devices)

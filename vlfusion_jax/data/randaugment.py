@@ -1,9 +1,10 @@
 """RandAugment (Cubuk et al. 2020): a few random changes of an image, all of one strength. PIL, on the host.
 
-Two recipes of vision-language training, neither of which inverts colours or cuts pieces out, since texts name colours
-and small things: `vilt`, two changes out of fourteen at strength 9 of 30 (Kim et al. 2021, section 4.2), and `albef`,
-which leaves colours alone: two out of ten at strength 7 of 10, each left out half of the time (Li et al. 2021,
-section 4; values as in its code). `vilt` solarises, as published.
+Two recipes of vision-language training, without RandAugment's inversion of all colours and without cutting pieces out,
+since texts name colours and small things: `vilt`, two changes out of fourteen at strength 9 of 30 (Kim et al. 2021,
+section 4.2), of which solarising still inverts what is bright; and `albef`, which leaves colours alone: two out of ten
+at strength 7 of 10, each left out half of the time (Li et al. 2021, section 4; values as in its code). Shifts are in
+proportion to the image, where the published ones are in pixels.
 """
 
 from collections.abc import Callable
