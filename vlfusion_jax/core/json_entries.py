@@ -57,16 +57,27 @@ def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
         raise UserError(f"cannot read '{file}': {error.strerror}; check the file and its permissions.") from error
 
 
-def entries(file: Path, content: Any, key: str) -> list[tuple[str, dict[str, Any]]]:
-    """(place, object) of every entry of the list that `content`, read from `file`, has under `key`.
+def entries(place: Path | str, content: Any, key: str) -> list[tuple[str, dict[str, Any]]]:
+    """(place, object) of every entry of the list that `content`, found at `place`, has under `key`.
 
     Raises:
       UserError: it is no list of objects.
     """
     rows = content.get(key) if isinstance(content, dict) else None
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise UserError(f"{file}: a list of objects is expected under {key!r}, as in the official annotations.")
-    return [(f"{file}, {key}[{number}]", row) for number, row in enumerate(rows)]
+    if not _is_list_of_objects(rows):
+        raise UserError(f"{place}: a list of objects is expected under {key!r}, as in the official annotations.")
+    return [(f"{place}, {key}[{number}]", row) for number, row in enumerate(rows)]
+
+
+def listed(place: Path | str, content: Any) -> list[tuple[str, dict[str, Any]]]:
+    """(place, object) of every entry of `content`, found at `place`; UserError where it is no list of objects."""
+    if not _is_list_of_objects(content):
+        raise UserError(f"{place}: a list of objects is expected.")
+    return [(f"{place}, entry {number}", row) for number, row in enumerate(content)]
+
+
+def _is_list_of_objects(rows: Any) -> bool:
+    return isinstance(rows, list) and all(isinstance(row, dict) for row in rows)
 
 
 def put(found: dict[Any, Any], key: Any, value: Any, place: str) -> None:
@@ -94,7 +105,7 @@ def text(row: Mapping[str, Any], key: str, place: str) -> str:
 def texts(row: Mapping[str, Any], key: str, inner: str, place: str) -> list[str]:
     """The texts under `inner` of the objects listed under `key`; UserError where it is no such list."""
     rows = row.get(key)
-    if not isinstance(rows, list) or not all(isinstance(each, dict) for each in rows):
+    if not _is_list_of_objects(rows):
         raise UserError(f"{place}: {key!r} is no list of {{{inner!r}: …}}.")
     return [text(each, inner, f"{place}, {key}[{number}]") for number, each in enumerate(rows)]
 

@@ -11,6 +11,7 @@ image become one record, in the order of first appearance. `data.fields.*` says 
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.core.json_entries import json_lines, whole
 from vlfusion_jax.data.answers import soft_answers
 from vlfusion_jax.data.image_store import ImageStore, normal_name
-from vlfusion_jax.data.records import Question, Record
+from vlfusion_jax.data.records import Question, Record, count_answers
 
 
 class JsonlSource:
@@ -51,6 +52,10 @@ class JsonlSource:
         for captions, questions in self._texts:
             yield from captions
             yield from (question.text for question in questions)
+
+    def answer_counts(self) -> Counter[str]:
+        """How often each answer was given, if by one annotator of several."""
+        return count_answers(self)
 
 
 def open_jsonl(folder: str, split: str, fields: ConfigDict) -> JsonlSource:
