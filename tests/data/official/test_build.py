@@ -182,7 +182,7 @@ def test_nlvr2(nlvr2, tmp_path):
         assert row[name] == (nlvr2 / f"images/train/63/train-7-0-img{side}.png").read_bytes()
     assert list(row["question"]["text"]) == [b"Said by train-7-0-0.", b"Said by train-7-0-1."]
     assert list(row["question"]["id"]) == [b"train-7-0-0", b"train-7-0-1"]
-    assert list(row["answer"]["text"]) == [b"True", b"False"]
+    assert list(row["answer"]["text"]) == [b"true", b"false"]
     with pytest.raises(UserError, match="'nlvr2' has pairs of images"):
         opened("nlvr2", tmp_path / "built", "train")
 
