@@ -8,7 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from vlfusion_jax.config.keys import flatten, nearest
-from vlfusion_jax.config.views import views_in_batch, views_of
+from vlfusion_jax.config.views import views_of
 from vlfusion_jax.core import names
 from vlfusion_jax.core.arithmetic import longest_side
 from vlfusion_jax.core.errors import UserError
@@ -87,11 +87,13 @@ def validate(config: ConfigDict) -> None:
 
 
 def _check_whole_batch(config: ConfigDict) -> None:
-    """Contrasts are those of a whole batch, which micro-batches would cut."""
-    if names.PLAIN in views_in_batch(config.tasks) and config.train.micro_batches > 1:
+    """Hard pairs are those of a whole batch, which micro-batches would cut."""
+    hard = sorted(task for task, view in views_of(config.tasks).items() if view == names.HARD)
+    if hard and config.train.micro_batches > 1:
         raise UserError(
-            f"train.micro_batches is {config.train.micro_batches}, but tasks.itc and tasks.itm.negatives=hard compare "
-            "all texts and images of a batch: set train.micro_batches=1, and model.remat=full if memory is short."
+            f"train.micro_batches is {config.train.micro_batches}, but with tasks.itm.negatives=hard "
+            f"{' and '.join(hard)} pair texts and images of the whole batch: set train.micro_batches=1, and "
+            "model.remat=full if memory is short, or tasks.itm.negatives=random."
         )
     if config.tasks.itc.queue % config.train.batch_size:
         raise UserError(

@@ -68,6 +68,10 @@ CAPTION_WEIGHT = "weight"
 RECORD = "record"  # number of the image in its data set
 WORD_WEIGHTS = "weights"  # 1 where the next token is to be predicted
 
+# What a contrastive head gives beside its vectors.
+SCALE = "scale"
+BIAS = "bias"
+
 # What a momentum encoder adds to `PLAIN`: its vectors of the batch, and those of batches before.
 TEACHER_TEXT = "teacher_text"
 TEACHER_IMAGE = "teacher_image"
