@@ -1,6 +1,7 @@
 """Captions and answers in a model's own words, against the texts of `transformers`."""
 
 import dataclasses
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -65,8 +66,8 @@ class Both:
             inputs |= {"input_ids": read.input_ids, "attention_mask": read.attention_mask}
         return self.theirs.generate(**inputs, num_beams=beams, max_length=LENGTH, **how)
 
-    def their_text(self, picture: np.ndarray, text: str | None, beams: int) -> str:
-        return self.tokenizer.decode(self.their_tokens(picture, text, beams)[0], skip_special_tokens=True)
+    def their_text(self, picture: np.ndarray, text: str | None, beams: int, **how: Any) -> str:
+        return self.tokenizer.decode(self.their_tokens(picture, text, beams, **how)[0], skip_special_tokens=True)
 
 
 @pytest.fixture(scope="module", params=[0, 1])
@@ -86,6 +87,31 @@ def test_captions(captioner, prompt, beams):
     assert captions == [captioner.their_text(picture, prompt or None, beams) for picture in PICTURES]
     assert all(caption.startswith(prompt) for caption in captions)
     assert len(set(captions)) > 1
+
+
+def test_captions_of_many_pictures_and_prompts_at_once(captioner):
+    prompts = ["", "a picture of", "seventeen", "a zebra and one yellow"]
+    how = {"min_length": 9, "length_penalty": 1.5, "repetition_penalty": 1.4}
+    captions = captioner.ours.captions(PICTURES, prompts, beams=3, max_length=LENGTH, **how)
+    pairs = list(zip(PICTURES, prompts, strict=True))
+    assert captions == [captioner.their_text(picture, prompt or None, 3, **how) for picture, prompt in pairs]
+    alone = captioner.ours.caption(*pairs[1], beams=3, max_length=LENGTH, **how)
+    assert alone == captions[1]
+    assert alone != captioner.ours.caption(*pairs[1], beams=3, max_length=LENGTH)
+    with pytest.raises(UserError, match="prompt: 4 are given for 2 texts"):
+        captioner.ours.captions(PICTURES[:2], prompts)
+
+
+def test_captions_that_are_drawn(captioner):
+    """Another with another seed, the same with the same one; from next to no nucleus the most probable."""
+
+    def draw(seed: int, top_p: float = 0.95) -> list[str]:
+        return captioner.ours.captions(PICTURES, seed=seed, max_length=LENGTH, top_p=top_p, temperature=1.5)
+
+    assert draw(1) == draw(1)
+    assert len({*draw(1), *draw(2)}) > 4
+    assert draw(1)[0] == captioner.ours.caption(PICTURES[0], "", 1, LENGTH, seed=1, top_p=0.95, temperature=1.5)
+    assert draw(1, 1e-6) == captioner.ours.captions(PICTURES, max_length=LENGTH)
 
 
 def test_the_token_that_begins_a_text_is_none_of_its_words(captioner):
@@ -115,6 +141,34 @@ def test_the_probability_of_a_text_is_that_of_its_tokens(answerer):
     assert np.log(answer.probability) == pytest.approx(float(made.sequences_scores[0]) * tokens, abs=1e-4)
 
 
+def test_answers_among_candidates(answerer):
+    """Against the log-probability of each candidate alone, from logits of theirs."""
+    ours, words = answerer.ours, list(dict.fromkeys(" ".join(TEXTS).replace(",", "").replace("?", "").split()))
+    candidates = [*words, *(f"{a} {b}" for a, b in itertools.pairwise(words))]
+    begin, end = ours.config.model.begin_id, ours.config.model.end_id
+    processor = BlipImageProcessorPil(size={"height": 24, "width": 24})
+    question = answerer.tokenizer(TEXTS[1], return_tensors="pt")
+    scores = {}
+    for candidate in candidates:
+        ids = [begin, *answerer.tokenizer(candidate, add_special_tokens=False).input_ids, end]
+        pixels = dict(processor(PICTURES[0], return_tensors="pt"))
+        with torch.no_grad():
+            image = answerer.theirs.vision_model(**pixels).last_hidden_state
+            read = answerer.theirs.text_encoder(**{k: question[k] for k in ("input_ids", "attention_mask")},
+                                                encoder_hidden_states=image).last_hidden_state  # fmt: skip
+            logits = answerer.theirs.text_decoder(torch.tensor([ids]), encoder_hidden_states=read).logits
+        scores[candidate] = float(logits[0, :-1].log_softmax(-1)[range(len(ids) - 1), ids[1:]].sum())
+    expected = sorted(candidates, key=scores.get, reverse=True)[:4]
+    answers = ours.answer(PICTURES[0], TEXTS[1], top=4, candidates=candidates)
+    assert [answer.text for answer in answers] == expected
+    np.testing.assert_allclose([np.log(a.probability) for a in answers], [scores[each] for each in expected], atol=1e-4)
+    assert len(ours.answer(PICTURES[0], TEXTS[1], candidates=["zebra"])) == 1
+    with pytest.raises(UserError, match=r"candidates: .* has 27 tokens; this model has room for 24"):
+        ours.answer(PICTURES[0], TEXTS[1], candidates=["zebra", " ".join(["a"] * 25)])
+    with pytest.raises(UserError, match="candidates: expected a list of texts"):
+        ours.answer(PICTURES[0], TEXTS[1], candidates="zebra")
+
+
 def test_what_a_model_does_not_write_is_said(captioner, answerer):
     with pytest.raises(UserError, match=r"writes no captions: it has no head 'caption'; it answers questions"):
         answerer.ours.caption(PICTURES[0])
@@ -124,6 +178,8 @@ def test_what_a_model_does_not_write_is_said(captioner, answerer):
         captioner.ours.caption(PICTURES[0], max_length=25)
     with pytest.raises(UserError, match="beams is 0"):
         captioner.ours.caption(PICTURES[0], beams=0)
+    with pytest.raises(UserError, match="cannot answer questions: it has no head 'vqa'"):
+        captioner.ours.answer(PICTURES[0], TEXTS[1], candidates=["zebra"])
 
 
 def test_back_in_transformers_a_model_writes_the_same(captioner):

@@ -56,7 +56,8 @@ class FusionModel(nn.Module):
             `text` and `text_mask` [rows, tokens] int32; `target` and `target_mask` alike; for a word head `positions`
             [rows, p] int32. `rows` is a multiple of `images`; rows i*k … i*k+k-1 read image i, which is encoded once.
             Without `target` all that makes it is left out. A word head everywhere takes `target_positions` [rows, p],
-            where only some are wanted.
+            where only some are wanted. With `target_places` [rows, tokens], `target` is a part of a text, and
+            `target_mask` [rows, places] of the whole of it; see `Attention` for the collections it then needs.
           heads: names of the heads to apply.
           train: apply dropout, from the `dropout` rng.
           capture: also return hidden states and attention weights.
@@ -80,7 +81,8 @@ class FusionModel(nn.Module):
             if not any(map(is_wanted, updated_streams(step))):
                 continue
             if isinstance(step, Stage):
-                captured = self._stage(step, streams, masks, train, capture)
+                places = inputs.get(names.TARGET_PLACES) if step.streams == (TARGET,) else None
+                captured = self._stage(step, streams, masks, places, train, capture)
                 hidden[step.name], attention[step.name] = captured.get("hidden", {}), captured.get("attention", {})
             elif isinstance(step, Join):
                 rows = max(len(streams[s]) for s in (TEXT, IMAGE))
@@ -161,7 +163,9 @@ class FusionModel(nn.Module):
             streams[spec.stream], masks[spec.stream] = x, mask
         return streams, masks, sources
 
-    def _stage(self, stage: Stage, streams: Streams, masks: Streams, train: bool, capture: bool) -> dict:
+    def _stage(
+        self, stage: Stage, streams: Streams, masks: Streams, places: jax.Array | None, train: bool, capture: bool
+    ) -> dict:
         """Runs a stage on the streams, in place; returns what was captured."""
         updated = updated_streams(stage)
         present = tuple(dict.fromkeys(updated + stage.context))
@@ -171,8 +175,10 @@ class FusionModel(nn.Module):
             repeat_rows(read, read_masks, stage.context, len(streams[updated[0]]))
         stack = Stack(stage, self.spec.scan, self.spec.remat, train, capture, self.dtype, name=stage.name)
         with within(stage.name):
-            multiple = 1 if capture else token_multiple()  # what is captured has no padding
-            new, captured = stack(*({s: pad_tokens(x[s], multiple) for s in present} for x in (read, read_masks)))
+            # What is captured has no padding, nor has what is cached.
+            multiple = 1 if capture or places is not None else token_multiple()
+            padded, padded_masks = ({s: pad_tokens(x[s], multiple) for s in present} for x in (read, read_masks))
+            new, captured = stack(padded, padded_masks, places)
         streams.update({s: new[s][:, : streams[s].shape[1]] for s in updated})
         return captured
 
