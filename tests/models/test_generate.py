@@ -10,6 +10,7 @@ import pytest
 
 from vlfusion_jax.core import names
 from vlfusion_jax.core.partitioned import unbox
+from vlfusion_jax.core.tree import path_name
 from vlfusion_jax.models.beams import beam_search
 from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.families.table import FAMILIES, hyperparameters
@@ -39,7 +40,13 @@ def make_writer():
         head = {"captioning": names.CAPTION, "vqa": names.ANSWER}[variant]
         rng, shapes = np.random.default_rng(0), input_shapes(module.spec.inputs, IMAGES)
         variables = jax.eval_shape(lambda x: module.init(jax.random.key(0), x, (head,)), shapes)
-        params = jax.tree.map(lambda x: rng.normal(0, 0.25, x.shape).astype(np.float32), unbox(variables)["params"])
+
+        def fill(path: tuple, x: jax.ShapeDtypeStruct) -> np.ndarray:
+            path = path_name(path)
+            scale, around = 0.4 if "_cross/" in path else 0.2, float(path.endswith("scale"))
+            return rng.normal(around, scale, x.shape).astype(np.float32)  # so that what is read matters
+
+        params = jax.tree_util.tree_map_with_path(fill, unbox(variables)["params"])
         params[f"{names.HEAD}{head}"]["bias"][END] += 2.5
         read = {
             names.IMAGE: rng.integers(256, size=(IMAGES, 30, 60, 3)).astype(np.uint8),

@@ -47,7 +47,7 @@ def test_by_all_texts_one_by_one(make_writer, texts, settings):
         own = np.stack([log_probs[:, place, token] for place, token in enumerate(text[1:])], axis=1)
         first[:, number], scores[:, number] = own[:, 0], own.sum(1)
 
-    for shortlist in (COUNT, 5):
+    for shortlist in (COUNT, 3):
         numbers, log_probs = found(3, shortlist)
         for i in range(rows):
             bound = np.sort(first[i])[-shortlist]
@@ -57,5 +57,5 @@ def test_by_all_texts_one_by_one(make_writer, texts, settings):
             assert np.asarray(numbers)[i].tolist() == best
             np.testing.assert_allclose(log_probs[i], scores[i][best], atol=1e-4)
     everything = np.asarray(found(3, COUNT)[0])
-    assert (everything != np.asarray(found(3, 5)[0])).any()  # what a short list may miss
-    assert len({tuple(row) for row in everything.tolist()}) > 1
+    assert (everything != np.asarray(found(3, 3)[0])).any()  # what a short list may miss
+    assert np.ptp(scores, axis=0).min() > 1e-2  # rows differ

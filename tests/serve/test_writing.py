@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 import torch
@@ -17,9 +18,17 @@ from transformers.models.blip.image_processing_pil_blip import BlipImageProcesso
 import vlfusion_jax
 from tests.parity.conftest import randomise
 from vlfusion_jax.cli.main import main
+from vlfusion_jax.config.schema import default_config
+from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
+from vlfusion_jax.core.partitioned import unbox
 from vlfusion_jax.core.tree import flatten
 from vlfusion_jax.data.tokenizer import train_tokenizer
+from vlfusion_jax.data.vocabulary import Vocabulary
+from vlfusion_jax.models.families.table import hyperparameters, model_spec
+from vlfusion_jax.models.fusion import FusionModel
+from vlfusion_jax.models.inputs import input_shapes
+from vlfusion_jax.serve.inputs import encode_pictures
 from vlfusion_jax.serve.model import Model
 
 TEXTS = ("a picture of two small dogs", "what colour is it?", "seventeen apples, a zebra and one yellow hat")
@@ -91,13 +100,12 @@ def test_captions(captioner, prompt, beams):
 
 def test_captions_of_many_pictures_and_prompts_at_once(captioner):
     prompts = ["", "a picture of", "seventeen", "a zebra and one yellow"]
-    how = {"min_length": 9, "length_penalty": 1.5, "repetition_penalty": 1.4}
+    how = {"min_length": 9, "length_penalty": 1.5, "repetition_penalty": 4.0}
     captions = captioner.ours.captions(PICTURES, prompts, beams=3, max_length=LENGTH, **how)
     pairs = list(zip(PICTURES, prompts, strict=True))
     assert captions == [captioner.their_text(picture, prompt or None, 3, **how) for picture, prompt in pairs]
-    alone = captioner.ours.caption(*pairs[1], beams=3, max_length=LENGTH, **how)
-    assert alone == captions[1]
-    assert alone != captioner.ours.caption(*pairs[1], beams=3, max_length=LENGTH)
+    assert captions[1] == captioner.ours.caption(*pairs[1], beams=3, max_length=LENGTH, **how)
+    assert captions != captioner.ours.captions(PICTURES, prompts, beams=3, max_length=LENGTH)
     with pytest.raises(UserError, match="prompt: 4 are given for 2 texts"):
         captioner.ours.captions(PICTURES[:2], prompts)
 
@@ -180,6 +188,31 @@ def test_what_a_model_does_not_write_is_said(captioner, answerer):
         captioner.ours.caption(PICTURES[0], beams=0)
     with pytest.raises(UserError, match="cannot answer questions: it has no head 'vqa'"):
         captioner.ours.answer(PICTURES[0], TEXTS[1], candidates=["zebra"])
+
+
+def test_a_captioner_of_a_run_begins_and_ends_as_its_tokenizer_does():
+    """ALBEF with a decoder, which also reads texts, against the whole model at every step."""
+    config, tokenizer = default_config(), train_tokenizer(TEXTS, 90)
+    config.model = hyperparameters("albef", "tiny", decoder_layers=2, text_positions=LENGTH + 2)
+    config.data.image_size, vocabulary = (24, 40), Vocabulary(tokenizer.to_str(), ("yes",), ())
+    module = FusionModel(model_spec(config, vocabulary.size, 1))
+    shapes = input_shapes(module.spec.inputs)
+    found = jax.eval_shape(lambda x: module.init(jax.random.key(0), x, (names.CAPTION,)), shapes)
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda x: rng.normal(0, 0.3, x.shape).astype(np.float32), unbox(found)["params"])
+    model = Model(config, vocabulary, flatten(params))
+    inputs, _ = encode_pictures(list(PICTURES[:2]), module.spec, config.data)
+    expected = np.full((2, LENGTH), vocabulary.pad_id, np.int32)
+    expected[:, 0] = tokenizer.token_to_id("[CLS]")
+    step = jax.jit(lambda inputs: module.apply({"params": params}, inputs, (names.CAPTION,)).logits[names.CAPTION])
+    for place in range(1, LENGTH):
+        mask = np.broadcast_to((np.arange(LENGTH) < place).astype(np.int32), expected.shape)
+        logits = step(inputs | {names.TARGET: expected, names.mask_of(names.TARGET): mask})
+        expected[:, place] = np.asarray(logits)[:, place - 1].argmax(-1)
+    ends = [(row == tokenizer.token_to_id("[SEP]")).argmax() or LENGTH for row in expected]
+    texts = [vocabulary.decode(row[:end].tolist()) for row, end in zip(expected, ends, strict=True)]
+    assert model.captions(PICTURES[:2], max_length=LENGTH) == texts
+    assert all(texts)
 
 
 def test_back_in_transformers_a_model_writes_the_same(captioner):

@@ -194,7 +194,7 @@ class Model:
         """A caption for each picture, as one batch; compiled once for each number of pictures.
 
         Args:
-          pictures: as in `caption`.
+          pictures: each as in `caption`.
           prompt: one for all, or one for each picture.
           seed: of draws, whose keys differ from picture to picture.
           how: other arguments of `caption`.
@@ -203,7 +203,9 @@ class Model:
           UserError: as in `caption`, or too many or few prompts.
         """
         check_ability(self.heads, names.CAPTION, "writes no captions")
-        written = self._writer.write(self.params, self.encode(pictures), names.CAPTION, prompt, seed, **how)
+        # Alone, even of a model that reads texts beside writing some.
+        inputs, _ = encode_pictures(list(pictures), self.module.spec, self.config.data)
+        written = self._writer.write(self.params, inputs, names.CAPTION, prompt, seed, **how)
         return [each.text for each in written]
 
 
