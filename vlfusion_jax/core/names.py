@@ -48,6 +48,7 @@ TEXT = "text"
 TEXT_MASK = "text_mask"
 TARGET = "target"
 TARGET_POSITIONS = "target_positions"
+TARGET_PLACES = "target_places"
 MLM_POSITIONS = "positions"
 IMAGE_MODALITY = "image_modality"
 REGIONS = "regions"
@@ -95,6 +96,10 @@ CAPTION = "caption"
 ANSWER = "answer"  # a text, where VQA is a class
 LOG_VARIANCE = "log_variance"  # parameters that weight the tasks
 TASKS = (MLM, ITM, ITC, WPA, CAPTION, VQA)
+
+# Flax collections of a decoder that is given a part of its text at a time.
+CACHE = "cache"  # keys and values of the text so far
+CONTEXT = "context"  # keys and values of what it reads, which stay as they are
 
 # Values that the backward pass may keep; dropout's masks have the name of their random stream.
 SOFTMAX = "softmax"  # logarithm of its denominator
