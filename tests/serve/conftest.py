@@ -53,7 +53,9 @@ def config_of(family: str) -> ConfigDict:
 
 @pytest.fixture(scope="session")
 def words() -> Vocabulary:
-    return build_vocabulary([Captioned([Record(b"", "", (*TEXTS, "it is green", "it is blue"), ())])], default_config().data)
+    return build_vocabulary(
+        [Captioned([Record(b"", "", (*TEXTS, "it is green", "it is blue"), ())])], default_config().data
+    )
 
 
 @pytest.fixture(scope="session")
