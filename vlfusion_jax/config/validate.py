@@ -31,7 +31,8 @@ _POSITIVE = (
     "data.questions_per_image", "data.shorter_side", "data.side_multiple", "data.threads", "data.prefetch",
     "data.answers_min_count",
     "optim.lr", "optim.eps", "optim.head_lr_multiplier",
-    "train.steps", "train.batch_size", "train.micro_batches", "train.log_every", "eval.batch_size", "checkpoint.keep",
+    "train.steps", "train.batch_size", "train.micro_batches", "train.log_every", "eval.batch_size", "eval.beams",
+    "checkpoint.keep",
 )  # fmt: skip
 
 _NOT_NEGATIVE = (
@@ -70,6 +71,7 @@ def validate(config: ConfigDict) -> None:
     _check_data(config)
     _check_tasks(config.tasks)
     _check_whole_batch(config)
+    _check_pattern("eval.caption_pattern is", config.eval.caption_pattern)
     _check_optim(config.optim, config.train.steps)
     _check_published(config.published)
     if config.train.batch_size % config.train.micro_batches:
@@ -190,10 +192,14 @@ def _check_optim(optim: ConfigDict, steps: int) -> None:
     if optim.final_lr > optim.lr:
         raise UserError(f"optim.final_lr {optim.final_lr} is above optim.lr {optim.lr}; lower it.")
     for pattern in optim.freeze:
-        try:
-            re.compile(pattern)
-        except (re.error, TypeError) as error:
-            raise UserError(f"optim.freeze holds {pattern!r}, which is not a regular expression: {error}.") from error
+        _check_pattern("optim.freeze holds", pattern)
+
+
+def _check_pattern(what: str, pattern: Any) -> None:
+    try:
+        re.compile(pattern)
+    except (re.error, TypeError) as error:
+        raise UserError(f"{what} {pattern!r}, which is not a regular expression: {error}.") from error
 
 
 def _check_published(published: ConfigDict) -> None:
