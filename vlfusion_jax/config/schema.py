@@ -22,7 +22,7 @@ def default_config() -> ConfigDict:
     config.tasks = _tasks()
     config.optim = _optim()
     config.train = _train()
-    config.eval = ConfigDict({"batch_size": 64})  # images per evaluation batch, over all hosts
+    config.eval = ConfigDict({"batch_size": 64})  # images, or pairs, per evaluation batch, over all hosts
     config.checkpoint = _checkpoint()
     config.audit = ConfigDict({"max_replicated_kib": 0})  # refuse to start above this much replication; 0 = report only
     config.published = ConfigDict()  # name -> {metric: number, ..., source: text}, printed beside our evaluation
@@ -60,6 +60,8 @@ def _data() -> ConfigDict:
     data.fields = ConfigDict(  # jsonl: names of the fields
         {"image": "image", "question": "question", "answer": "answer", "caption": "caption", "kind": "kind"}
     )
+    data.fields.statement = "statement"  # with its label: about an image, or a pair of images
+    data.fields.label = "label"
     data.flip = False  # mirror half of the training images; never where a text says left or right
     data.randaugment = ""  # random changes of training images: '' | vilt | albef, see data/randaugment.py
     data.shift = 0  # most pixels of a random translation of training images
@@ -81,6 +83,7 @@ def _tasks() -> ConfigDict:
     tasks.vqa = ConfigDict({"weight": 1.0, "schedule": ()})
     tasks.vqa.loss = "bce"  # bce (soft targets) | ce
     tasks.vqa.hidden = 0  # hidden channels of the answer head; 0 = twice the width
+    tasks.nlvr = ConfigDict({"weight": 0.0, "schedule": ()})  # on pairs of images, by itself
     return tasks
 
 
@@ -103,7 +106,7 @@ def _optim() -> ConfigDict:
 def _train() -> ConfigDict:
     train = ConfigDict()
     train.steps = 1000  # updates in all
-    train.batch_size = 64  # images per update, over all hosts
+    train.batch_size = 64  # images, or pairs of images, per update, over all hosts
     train.micro_batches = 1  # gradient accumulation: parts that a batch is computed in; divides batch_size
     train.log_every = 10  # steps between lines of metrics.jsonl
     train.eval_every = 0  # steps between evaluations; 0 = at the end only

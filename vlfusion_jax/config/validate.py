@@ -35,8 +35,8 @@ _POSITIVE = (
 
 _NOT_NEGATIVE = (
     "seed", "data.shift", "data.eval_limit", "tasks.mlm.weight", "tasks.itm.weight", "tasks.vqa.weight",
-    "tasks.vqa.hidden", "optim.warmup_steps", "optim.final_lr", "optim.weight_decay", "optim.clip_norm",
-    "train.eval_every", "checkpoint.every", "audit.max_replicated_kib",
+    "tasks.vqa.hidden", "tasks.nlvr.weight", "optim.warmup_steps", "optim.final_lr", "optim.weight_decay",
+    "optim.clip_norm", "train.eval_every", "checkpoint.every", "audit.max_replicated_kib",
 )  # fmt: skip
 
 _BELOW_ONE = ("optim.b1", "optim.b2")
@@ -46,7 +46,7 @@ _SMALLEST_VOCABULARY = 6
 # [CLS], one piece, [SEP].
 _SHORTEST_TEXT = 3
 
-_TASKS = (names.MLM, names.ITM, names.VQA)
+_TASKS = (names.MLM, names.ITM, names.VQA, names.NLVR)
 
 
 def validate(config: ConfigDict) -> None:
@@ -70,6 +70,7 @@ def validate(config: ConfigDict) -> None:
     _whole_numbers("data.image_size", config.data.image_size, 2)
     _check_data(config)
     _check_tasks(config.tasks)
+    _check_pairs(config)
     _check_optim(config.optim, config.train.steps)
     _check_published(config.published)
     if config.train.batch_size % config.train.micro_batches:
@@ -139,6 +140,19 @@ def _check_tasks(tasks: ConfigDict) -> None:
     _require(0 < tasks.mlm.rate < 1, "tasks.mlm.rate", tasks.mlm.rate, "must be above 0 and below 1")
     for name in _TASKS:
         _check_schedule(f"tasks.{name}.schedule", tasks[name].schedule)
+
+
+def _check_pairs(config: ConfigDict) -> None:
+    """Pairs of images have no other text than their statement."""
+    if not config.tasks.nlvr.weight:
+        return
+    others = [f"tasks.{name}.weight" for name, task in config.tasks.items() if name != names.NLVR and task.weight]
+    if others:
+        raise UserError(
+            f"tasks.nlvr is about pairs of images, the other tasks about single ones: set {' and '.join(others)} to 0."
+        )
+    count = config.data.questions_per_image
+    _require(count == 1, "data.questions_per_image", count, "must be 1 with tasks.nlvr: a pair shows one statement")
 
 
 def _check_schedule(key: str, points: tuple) -> None:

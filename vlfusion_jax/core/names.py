@@ -37,6 +37,7 @@ LOGICAL_AXES = (
 QUESTION = "question"
 MASKED = "masked"
 MATCH = "match"
+STATEMENT = "statement"  # about a pair of images
 
 # Model inputs: the shared image, and per view the text.
 IMAGE = "image"
@@ -57,6 +58,8 @@ MLM_LABELS = "labels"
 MLM_WEIGHTS = "weights"
 ITM_LABEL = "label"
 ITM_WEIGHT = "weight"
+NLVR_LABEL = "label"
+NLVR_WEIGHT = "weight"
 ANSWER_IDS = "answer_ids"
 ANSWER_SCORES = "answer_scores"
 ANSWER_WEIGHT = "weight"
@@ -66,14 +69,15 @@ KIND = "kind"
 MLM = "mlm"
 ITM = "itm"
 VQA = "vqa"
-HEAD = "head_"  # what the names of the heads' modules begin with, for parameter groups and fine-tuning
 NLVR = "nlvr"
+HEAD = "head_"  # what the names of the heads' modules begin with, for parameter groups and fine-tuning
 RETRIEVAL = "retrieval"
 CONTRASTIVE = "contrastive"
 REGION = "region"
 CAPTION = "caption"
 ANSWER = "answer"  # a text, where VQA is a class
-VIEW_OF_TASK = {MLM: MASKED, ITM: MATCH, VQA: QUESTION}
+VIEW_OF_TASK = {MLM: MASKED, ITM: MATCH, VQA: QUESTION, NLVR: STATEMENT}
+VERDICTS = ("false", "true")  # classes of NLVR, by number
 
 # Values that the backward pass may keep; dropout's masks have the name of their random stream.
 SOFTMAX = "softmax"  # logarithm of its denominator
