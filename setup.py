@@ -35,6 +35,7 @@ TPU, CUDA12, CUDA13 = (f"jax[{kind}]>=0.7.2,<0.13" for kind in ("tpu", "cuda12",
 TEST = [
     TPU,  # its compiler, for machines that are not here
     "kubeflow-trainer-api>=2.3,<3",  # models of the schemas of JobSet and Kubernetes
+    "pot>=0.9.5,<0.10",  # optimal transport
     "pytest>=8.3,<10",
     "pytest-xdist>=3.6,<4",
     "pyyaml>=6,<7",
