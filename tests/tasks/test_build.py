@@ -7,7 +7,7 @@ from vlfusion_jax.core import names
 from vlfusion_jax.tasks.build import build_tasks
 
 
-@pytest.mark.parametrize("chosen", [("mlm",), ("itm", "vqa"), ("mlm", "itm", "vqa")])
+@pytest.mark.parametrize("chosen", [("mlm",), ("itm", "vqa"), ("mlm", "itm", "vqa"), ("nlvr",)])
 def test_tasks_of_positive_weight(chosen):
     tasks = default_config().tasks
     for name in tasks:

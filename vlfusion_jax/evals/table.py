@@ -46,4 +46,4 @@ def _order(name: str) -> tuple[bool, bool, str]:
 def _cell(name: str, value: float | None) -> str:
     if value is None:
         return ""
-    return f"{100 * value:.1f} %" if "accuracy" in name else f"{value:.4f}"
+    return f"{100 * value:.1f} %" if "accuracy" in name or name == "consistency" else f"{value:.4f}"

@@ -22,7 +22,15 @@ from vlfusion_jax.models.spec.inputs import ImageInput, Input, LearnedInput, Reg
 from vlfusion_jax.models.spec.model import ModelSpec
 from vlfusion_jax.models.spec.steps import Add, Bridge, Join, Recurrent, Transform
 from vlfusion_jax.models.spec.streams import IMAGE, JOINT, POOLED, TARGET, TEXT, pooled_of
-from vlfusion_jax.models.steps import Bridged, Transformed, pad_tokens, repeat_rows, streams_alone, updated_streams
+from vlfusion_jax.models.steps import (
+    Bridged,
+    Transformed,
+    end_to_end,
+    pad_tokens,
+    repeat_rows,
+    streams_alone,
+    updated_streams,
+)
 from vlfusion_jax.parallel.strategy import constrain, token_multiple, within
 
 Streams = dict[str, jax.Array]
@@ -56,6 +64,8 @@ class FusionModel(nn.Module):
             [images, H, W], or `regions` [images, r, features], `boxes` [images, r, 4] and `region_mask` [images, r];
             `text` and `text_mask` [rows, tokens] int32; `target` and `target_mask` alike; for a word head `positions`
             [rows, p] int32. `rows` is a multiple of `images`; rows i*k … i*k+k-1 read image i, which is encoded once.
+            Or `images` is a multiple of the texts: images i*k … i*k+k-1 are those of text i, which has a row with each
+            from where they meet, or one with all (`Join.together`).
             Without `target` all that makes it is left out. A word head everywhere takes `target_positions` [rows, p],
             where only some are wanted.
           heads: names of the heads to apply.
@@ -88,6 +98,8 @@ class FusionModel(nn.Module):
                 captured = self._stage(step, streams, masks, train, capture)
                 hidden[step.name], attention[step.name] = captured.get("hidden", {}), captured.get("attention", {})
             elif isinstance(step, Join):
+                if step.together:
+                    end_to_end(streams, masks, IMAGE, len(streams[TEXT]))
                 rows = max(len(streams[s]) for s in (TEXT, IMAGE))
                 repeat_rows(streams, masks, (TEXT, IMAGE), rows)
                 streams[JOINT] = jnp.concatenate([streams[TEXT], streams[IMAGE]], axis=1)

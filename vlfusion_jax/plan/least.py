@@ -11,7 +11,7 @@ from vlfusion_jax.core import names
 from vlfusion_jax.core.precision import COMPUTE_DTYPES
 from vlfusion_jax.layers.block import MLP
 from vlfusion_jax.models.flops import passing
-from vlfusion_jax.train.setup import Run, passes
+from vlfusion_jax.train.setup import Pass, Run, passes
 
 
 def least_bytes(run: Run) -> float:
@@ -51,16 +51,16 @@ def _parts(sharding: NamedSharding, axes: tuple[str, ...] | None = None) -> int:
     return math.prod(sharding.mesh.shape[axis] for axis in used if axes is None or axis in axes)
 
 
-def _passes(run: Run) -> Iterator[tuple[int, dict[str, int]]]:
+def _passes(run: Run) -> Iterator[Pass]:
     return passes(run.config, [task.name for task in run.tasks])
 
 
 def _numbers_of_activations(run: Run) -> float:
-    images = run.config.train.batch_size / run.strategy.batch_parts
+    records = run.config.train.batch_size / run.strategy.batch_parts
     sent = 0.0
-    for length, texts in _passes(run):
+    for length, texts, images in _passes(run):
         count = sum(texts.values())
-        for each in passing(run.model.spec, length, count):
+        for each in passing(run.model.spec, length, count, images):
             split = run.strategy.of_part(each.part).parts_of(names.MLP if each.kind == MLP else names.HEADS)
-            sent += images * count * (each.forward + each.backward) * 2 * (split - 1) / split
+            sent += records * count * (each.forward + each.backward) * 2 * (split - 1) / split
     return sent

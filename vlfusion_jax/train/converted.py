@@ -24,7 +24,7 @@ REPORT = "conversion.txt"
 # Of texts in training: longer ones are rare in questions and captions, and cost time; the model's tables keep their
 # length. A model whose texts fill their length has that of its table.
 _USUAL_LENGTH = 40
-_TASKS = (names.MLM, names.ITM, names.VQA)
+_TASKS = (names.MLM, names.ITM, names.VQA, names.NLVR)
 
 
 def converted_config(imported: Imported, name: str) -> ConfigDict:

@@ -56,13 +56,13 @@ def run_views(
 
 def _side_by_side(views: Sequence[Mapping[str, jax.Array]]) -> tuple[dict[str, jax.Array], list[Texts]]:
     """The inputs of all views as texts of the same images, and which of these belong to each view."""
-    images = len(views[0][names.IMAGE])
-    counts = [len(view[names.TEXT]) // images for view in views]
+    records = min(len(views[0][key]) for key in (names.IMAGE, names.TEXT))  # of a pair one text, two images
+    counts = [len(view[names.TEXT]) // records for view in views]
     of, inputs = sum(counts), {name: value for view in views for name, value in view.items()}
     for name in [name for name in _OF_TEXTS if name in inputs]:
-        parts = [view[name].reshape(images, count, -1) for view, count in zip(views, counts, strict=True)]
-        inputs[name] = jnp.concatenate(parts, axis=1).reshape(images * of, -1)
-    return inputs, [Texts(sum(counts[:i]), count, of, images * of) for i, count in enumerate(counts)]
+        parts = [view[name].reshape(records, count, -1) for view, count in zip(views, counts, strict=True)]
+        inputs[name] = jnp.concatenate(parts, axis=1).reshape(records * of, -1)
+    return inputs, [Texts(sum(counts[:i]), count, of, records * of) for i, count in enumerate(counts)]
 
 
 def sums_of(tasks: Sequence[Task], outputs: dict[str, FusionOutput], batch: Batch) -> Sums:

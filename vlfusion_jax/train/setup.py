@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from vlfusion_jax.core.compiler import UPDATES, compiler_options
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.core.partitioned import unbox
 from vlfusion_jax.core.precision import COMPUTE_DTYPES
+from vlfusion_jax.data.examples import layout_of
 from vlfusion_jax.data.masking import max_predictions
 from vlfusion_jax.data.pipeline import batch_shapes
 from vlfusion_jax.data.vocabulary import Vocabulary
@@ -52,7 +53,7 @@ class Run:
       init_state: () → a fresh, sharded state.
       train_step: (state, batch) → (state, metrics); jitted, the old state is donated.
       eval_step: (params, batch) → {metric: (sum, weight)}; jitted.
-      predict_step: (params, batch) → answer logits [rows, padded answers]; jitted.
+      predict_step: (params, batch) → logits of answers [rows, padded answers], or of verdicts [pairs, 2]; jitted.
       flops_per_step: analytic FLOPs of an update, forward and backward (backward counted as twice the forward).
     """
 
@@ -115,8 +116,10 @@ def build(config: Any, vocabulary: Vocabulary, devices: Sequence[jax.Device] | N
     train_step = _activated(strategy, config.attention, step)
     eval_step = _activated(strategy, config.attention, make_eval_step(model, tasks))
 
+    asked = names.NLVR if names.NLVR in heads else names.VQA
+
     def predict(params: Any, batch: Batch) -> jax.Array:
-        return model.apply({"params": params}, view_inputs(batch, names.QUESTION), (names.VQA,)).logits[names.VQA]
+        return model.apply({"params": params}, view_inputs(batch, names.VIEW_OF_TASK[asked]), (asked,)).logits[asked]
 
     return Run(
         config=config,
@@ -194,19 +197,34 @@ def _check_attention(config: Any, spec: ModelSpec, strategy: Strategy) -> None:
         raise UserError(f"{what} drops no attention weights: set model.attention_dropout=0, or attention=xla.")
 
 
-def passes(config: Any, heads: Iterable[str]) -> Iterator[tuple[int, dict[str, int]]]:
-    """Each pass over the model: padded length of its texts, and {head: its texts of an image}."""
+class Pass(NamedTuple):
+    """A pass over the model.
+
+    Attributes:
+      length: padded tokens of its texts.
+      texts: {head: its texts of a record}.
+      images: of a text.
+    """
+
+    length: int
+    texts: dict[str, int]
+    images: int
+
+
+def passes(config: Any, heads: Iterable[str]) -> Iterator[Pass]:
+    """Each pass over the model."""
     data = config.data
     lengths = text_lengths(data)
     for group in together({head: lengths[head] for head in heads}):
-        yield lengths[group[0]], {head: data.questions_per_image if head == names.VQA else 1 for head in group}
+        texts = {head: data.questions_per_image if head == names.VQA else 1 for head in group}
+        yield Pass(lengths[group[0]], texts, layout_of(config).images)
 
 
 def _forward_flops(config: Any, spec: ModelSpec, heads: tuple[str, ...]) -> int:
-    images = config.train.batch_size
+    records = config.train.batch_size
     predictions = max_predictions(config.tasks.mlm.rate, config.data.caption_length)
     return sum(
-        images * count * row_flops(spec, length, head, predictions, sum(texts.values()))
-        for length, texts in passes(config, heads)
+        records * count * row_flops(spec, length, head, predictions, sum(texts.values()), images)
+        for length, texts, images in passes(config, heads)
         for head, count in texts.items()
     )

@@ -36,7 +36,7 @@ def make_train_step(
     """
     objective = make_objective(model, tasks)
     gradient = placed(jax.value_and_grad(objective, has_aux=True), shardings)
-    gradient = accumulate(gradient, config.train.micro_batches, names.IMAGE)
+    gradient = accumulate(gradient, config.train.micro_batches, config.train.batch_size)
     scales = task_scales(tasks, config)
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
