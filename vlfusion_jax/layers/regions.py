@@ -58,7 +58,8 @@ class RegionTokens(nn.Module):
         if self.form == "visualbert":
             types = Table(self.types, self.width, names.TYPES, self.dtype, name="types")()
             positions = Table(self.length, self.width, names.POSITIONS, self.dtype, name="positions")()
-            x = x + (types[1] if place_n is None else types[place_n - 1][:, None]) + positions[0]
+            of_type = types[1] if place_n is None else jnp.take(types, place_n - 1, axis=0)[:, None]
+            x = x + of_type + positions[0]
             return x if of_text is None else x + of_text
         box = self._projection(BOX, box_features(boxes_nr4, self.form))
         if self.form == "vilbert":

@@ -1,0 +1,36 @@
+"""Image-text matching and reasoning about pairs against float64 NumPy."""
+
+import numpy as np
+import pytest
+
+from vlfusion_jax.tasks.itm import ImageTextMatching
+from vlfusion_jax.tasks.nlvr import VisualReasoning
+
+ROWS = 9
+
+
+@pytest.fixture(scope="module", params=[ImageTextMatching(), VisualReasoning()], ids=lambda task: task.name)
+def task(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def case():
+    rng = np.random.default_rng(1)
+    logits = (2 * rng.normal(size=(ROWS, 2))).astype(np.float32)
+    return logits, rng.integers(2, size=ROWS).astype(np.int32), (np.arange(ROWS) % 3 > 0).astype(np.float32)
+
+
+def test_loss_and_accuracy(task, case, output_of):
+    logits, label, weight = case
+    output, batch = output_of(**{task.name: logits}), {task.label: label, task.weights: weight}
+    margin = (logits[:, 1].astype(np.float64) - logits[:, 0]) * np.where(label == 1, 1, -1)
+    np.testing.assert_allclose(task.loss(output, batch), (np.log1p(np.exp(-margin)) * weight).sum(), rtol=1e-6)
+    [(total, of)] = task.metrics(output, batch).values()
+    assert float(of) == float(task.weight(batch)) == weight.sum()
+    assert 0 < float(total) == ((margin > 0) * weight).sum() < float(of)
+
+
+def test_no_item(task, case, output_of, check_nothing_counts):
+    logits, label, weight = case
+    check_nothing_counts(task, output_of(**{task.name: logits}), {task.label: label, task.weights: 0 * weight})
