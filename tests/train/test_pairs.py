@@ -1,5 +1,6 @@
 """Pairs of images train alike in one part or several, on one device or eight, and stay whole."""
 
+import re
 from functools import cache
 
 import jax
@@ -7,8 +8,12 @@ import numpy as np
 import pytest
 
 from vlfusion_jax.core.errors import UserError
+from vlfusion_jax.models.families.given import ANY_GIVEN
+from vlfusion_jax.models.families.table import FAMILIES as FAMILY_TABLE
 from vlfusion_jax.models.families.table import hyperparameters
+from vlfusion_jax.models.parameters import param_shapes
 from vlfusion_jax.train.accumulate import split_batch
+from vlfusion_jax.train.begin import TYPES
 from vlfusion_jax.train.setup import build
 
 PAIRS, STEPS = 16, 4
@@ -53,6 +58,20 @@ def test_devices_and_parts_change_nothing(curves, family, devices, sharding, par
     whole = curves(family, 1, "dp", 1)
     assert np.isfinite(whole).all()
     np.testing.assert_allclose(curves(family, devices, sharding, parts), whole, rtol=2e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("family", "key"), [("vilt", "modalities"), ("meter", "modalities"), ("uniter", "token_types")]
+)
+def test_the_tables_that_a_pair_makes_longer_may_grow(family, key):
+    """Else a run on pairs could not start from weights of single images."""
+    one, two = (
+        param_shapes(FAMILY_TABLE[family].spec(hyperparameters(family, "tiny", **{key: rows}), ANY_GIVEN), ())
+        for rows in (2, 3)
+    )
+    grown = [name for name, shape in two.items() if shape != one[name]]
+    assert len(grown) == 1
+    assert any(re.search(pattern, grown[0]) for pattern in TYPES)
 
 
 def test_parts_hold_whole_pairs():
