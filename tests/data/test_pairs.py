@@ -34,8 +34,8 @@ def pairs(tmp_path, write_jsonl, jsonl_config, png):
     """(config, source, vocabulary) of seven pairs, four a batch."""
     rows = pair_rows()
     config = jsonl_config(write_jsonl(tmp_path, rows, {f"{n}.png": png(8, 8, n) for n in range(8)}))
-    for task in config.tasks.values():
-        task.weight = 0.0
+    for task in names.TASKS:
+        config.tasks[task].weight = 0.0
     config.tasks.nlvr.weight, config.data.questions_per_image = 1.0, 1
     validate(config)
     source = open_source(config.data, "train")
@@ -142,8 +142,8 @@ def test_questions_in_the_order_of_an_evaluation(toy_folder, jsonl_config):
 def test_each_image_is_flipped_by_itself_unless_a_side_is_named(tmp_path, write_jsonl, jsonl_config, png):
     rows = [ROW | {"statement": "two dogs"}, ROW | {"image": ["2.png", "3.png"], "statement": "the left image is red"}]
     config = jsonl_config(write_jsonl(tmp_path, rows, {f"{n}.png": png(8, 8, n) for n in range(4)}))
-    for task in config.tasks.values():
-        task.weight = 0.0
+    for task in names.TASKS:
+        config.tasks[task].weight = 0.0
     config.tasks.nlvr.weight, config.data.questions_per_image, config.data.flip = 1.0, 1, True
     source = open_source(config.data, "train")
     originals = [decode_image(image.data, "") for n in range(2) for image in source[n].images]

@@ -17,7 +17,8 @@ from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.fusion import FusionModel
 from vlfusion_jax.ops.masks import normalise_pixels, patch_mask, split_patches
 from vlfusion_jax.tasks.nlvr import LABEL, WEIGHT, VisualReasoning
-from vlfusion_jax.train.objective import make_objective, run_views
+from vlfusion_jax.train.objective import make_objective
+from vlfusion_jax.train.views import run_views
 
 PAIRS = 4
 LABELS, WEIGHTS = np.array([1, 0, 0, 1], np.int32), np.array([1, 1, 0, 1], np.float32)

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.models.families.given import ANY_GIVEN
 from vlfusion_jax.models.families.table import FAMILIES as FAMILY_TABLE
@@ -24,7 +25,7 @@ CASES = [(1, "dp", 4), (8, "dp", 2), (8, "fsdp_tp", 1)]
 @pytest.fixture(scope="module")
 def make_config(small_config):
     def make(family, **changes):
-        tasks = {f"tasks__{name}__weight": float(name == "nlvr") for name in ("mlm", "itm", "vqa", "nlvr")}
+        tasks = {f"tasks__{name}__weight": float(name == "nlvr") for name in names.TASKS}
         config = small_config(data__questions_per_image=1, train__batch_size=PAIRS, **tasks, **changes)
         config.model = hyperparameters(family, "tiny", **FAMILIES[family])
         return config

@@ -100,7 +100,7 @@ def streams_alone(spec: ModelSpec) -> tuple[str, ...]:
     mixed, read = set(), set()
     for step in spec.steps:
         for stream in updated_streams(step):
-            others = _read_by(step, stream) - {stream}
+            others = _sources(step, stream) - {stream}
             if others or stream in read:
                 mixed.add(stream)
             read |= others
@@ -109,7 +109,14 @@ def streams_alone(spec: ModelSpec) -> tuple[str, ...]:
     return tuple(each.stream for each in spec.inputs if each.stream not in (*mixed, TARGET))
 
 
-def _read_by(step: Step, stream: str) -> set[str]:
+def read_streams(step: Step) -> set[str]:
+    """Streams that there must be for a step."""
+    if isinstance(step, Stage):
+        return {*updated_streams(step), *step.context}
+    return set().union(*(_sources(step, stream) for stream in updated_streams(step)))
+
+
+def _sources(step: Step, stream: str) -> set[str]:
     """Streams that the new values of `stream` follow from."""
     if isinstance(step, Stage):
         if step.bottleneck:

@@ -22,7 +22,7 @@ HEADS = rf"^{names.HEAD}"
 ANSWER_HEAD = names.HEAD + names.VQA
 TEXT_POSITIONS = r"^text/embedding/positions/table$"
 # Tables of text and image, to which a pair adds its second image: it begins as the first (ViLT, UNITER, METER).
-TYPES = (r"^modality/table$", r"^text/embedding/types/table$")
+TYPES = (r"^modality/table$", r"^text/embedding/token_types/table$")
 # Parts of a model that are its tower of text or image: input, layers, and the norm behind them.
 TOWERS = {side: (f"{side}/", f"{side}_layers/", f"{side}_norm/") for side in (TEXT, IMAGE)}
 
@@ -48,11 +48,11 @@ def begin(run: Any, checkpoints: Checkpointer, source: str = "") -> tuple[TrainS
     state = run.init_state()
     sources = sources_of(run.config)
     if sources and _is_whole(run.config):
-        state = state.replace(params=_params_of(sources[0], run, state.params))
+        state = run.start_from(state, _params_of(sources[0], run, state.params))
         _check_settings(sources[0], run.config.model, (*TOWERS, FUSION))
         say(f"starting from the parameters of {sources[0]}")
     elif sources:
-        state = state.replace(params=_with_towers(sources, run, state.params))
+        state = run.start_from(state, _with_towers(sources, run, state.params))
     return state, 0, 0.0
 
 

@@ -138,7 +138,7 @@ def model_spec(config: ConfigDict, num_tokens: int, num_answers: int) -> ModelSp
     spec = FAMILIES[config.model.family].spec(config.model, given)
     _check_fit(spec, given)
     if config.tasks.nlvr.weight > 0:
-        _check_pairs(spec, config.model.family)
+        _check_pairs(spec)
     return spec
 
 
@@ -150,8 +150,8 @@ def answers_questions(model: ConfigDict) -> bool:
 
 def text_lengths(data: Any) -> dict[str, int]:
     """Padded tokens of the text that each task reads, from `config.data`."""
-    asked, told = data.question_length, data.caption_length
-    return {names.VQA: asked, names.MLM: told, names.ITM: told, names.NLVR: asked}
+    asked = (names.VQA, names.NLVR)
+    return {task: data.question_length if task in asked else data.caption_length for task in names.TASKS}
 
 
 def _family(name: str) -> ModuleType:
@@ -202,15 +202,8 @@ def _check_fit(spec: ModelSpec, given: Given) -> None:
         raise UserError("the model has no layers: set model.layers, or model.cross_layers, above 0.")
 
 
-def _check_pairs(spec: ModelSpec, family: str) -> None:
-    """Hold that a model judges pairs of images, and tells the second of a pair from the first where it has types."""
-    if names.NLVR not in dict(spec.heads):
-        specs = {name: module.spec(hyperparameters(name), ANY_GIVEN) for name, module in FAMILIES.items()}
-        able = [name for name, each in specs.items() if names.NLVR in dict(each.heads)]
-        raise UserError(
-            f"tasks.nlvr: a model of family {family!r} has no head for pairs of images; model.family may be "
-            f"{', '.join(able)}."
-        )
+def _check_pairs(spec: ModelSpec) -> None:
+    """Hold that a model which tells images by their types has one for the second of a pair."""
     if 0 < spec.modalities < _PAIR_TYPES:
         raise UserError(f"model.modalities is {spec.modalities}; with tasks.nlvr it must be {_PAIR_TYPES}.")
     for each in spec.inputs:
