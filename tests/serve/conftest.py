@@ -13,7 +13,7 @@ from vlfusion_jax.config.schema import default_config
 from vlfusion_jax.core import names
 from vlfusion_jax.core.partitioned import unbox
 from vlfusion_jax.core.tree import path_name
-from vlfusion_jax.data.records import Record
+from vlfusion_jax.data.records import EncodedImage, Record
 from vlfusion_jax.data.vocabulary import Vocabulary, build_vocabulary
 from vlfusion_jax.models.families.table import hyperparameters, model_spec
 from vlfusion_jax.models.fusion import FusionModel
@@ -54,7 +54,8 @@ def config_of(family: str) -> ConfigDict:
 @pytest.fixture(scope="session")
 def words() -> Vocabulary:
     return build_vocabulary(
-        [Captioned([Record(b"", "", (*TEXTS, "it is green", "it is blue"), ())])], default_config().data
+        [Captioned([Record((EncodedImage(b"", ""),), (*TEXTS, "it is green", "it is blue"), ())])],
+        default_config().data,
     )
 
 

@@ -44,6 +44,7 @@ def test_tasks_of_positive_weight(chosen, negatives):
         ("vilt", "itc", "tasks.itc reads head 'contrastive'"),
         ("albef", "caption", "tasks.caption reads head 'caption' .albef's with model.decoder_layers, vilt's with"),
         ("clip", "mlm", "tasks.mlm reads head 'mlm'"),
+        ("albef", "nlvr", "tasks.nlvr reads head 'nlvr'"),
     ],
 )
 def test_a_model_without_the_head_is_refused(family, task, message):

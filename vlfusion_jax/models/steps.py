@@ -70,6 +70,13 @@ def repeat_rows(streams: dict[str, jax.Array], masks: dict[str, jax.Array], want
             masks[stream] = jnp.repeat(masks[stream], share, axis=0)
 
 
+def end_to_end(streams: dict[str, jax.Array], masks: dict[str, jax.Array], stream: str, rows: int) -> None:
+    """Lays, in place, the tokens of consecutive rows of `stream` end to end, so that it has as few as `rows`."""
+    if len(streams[stream]) > rows:
+        streams[stream] = streams[stream].reshape(rows, -1, streams[stream].shape[-1])
+        masks[stream] = masks[stream].reshape(rows, -1)
+
+
 def pad_tokens(x: jax.Array, multiple: int) -> jax.Array:
     """[rows, tokens, ...] with zeros behind the tokens, until their number divides by `multiple`."""
     missing = -x.shape[1] % multiple

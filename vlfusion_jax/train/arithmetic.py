@@ -24,6 +24,7 @@ class Pass(NamedTuple):
       text_tokens, target_tokens: padded lengths of what is read and of what is written; 0 = nothing is.
       texts: of an image, which share it.
       rows: of an image, where pairs are made; else `texts`.
+      images: of a text, 2 under `names.STATEMENT`.
       parts: what runs of the model, as `models.flops.part_flops` names it, but for heads.
     """
 
@@ -32,6 +33,7 @@ class Pass(NamedTuple):
     target_tokens: int
     texts: int
     rows: int
+    images: int
     parts: frozenset[str]
 
 
@@ -54,10 +56,11 @@ def passes(config: Any, spec: ModelSpec) -> Iterator[Pass]:
             streams -= {IMAGE}
         seen, length = True, lengths[group[0]]
         tasks = tuple(task for task, view in views.items() if view in group)
-        yield Pass(tasks, 0 if written else length, length * written, texts, texts, _parts(spec, streams))
+        images = 2 if names.STATEMENT in group else 1
+        yield Pass(tasks, 0 if written else length, length * written, texts, texts, images, _parts(spec, streams))
     if pairs:
         tasks = tuple(task for task, view in views.items() if view == names.HARD)
-        yield Pass(tasks, pairs, 0, 1, _PAIRS, _parts(spec, _streams(spec) - alone - {TARGET}))
+        yield Pass(tasks, pairs, 0, 1, _PAIRS, 1, _parts(spec, _streams(spec) - alone - {TARGET}))
 
 
 def _streams(spec: ModelSpec) -> frozenset[str]:
@@ -76,11 +79,12 @@ def forward_flops(config: Any, spec: ModelSpec) -> int:
     heads = {names.ITC: (names.CONTRASTIVE,), names.WPA: ()}  # the others have the name of their task
     total = 0.0
     for each in passes(config, spec):
-        found = part_flops(spec, each.text_tokens, (), predictions, each.texts, each.target_tokens)
+        sizes = predictions, each.texts, each.target_tokens, each.images
+        found = part_flops(spec, each.text_tokens, (), *sizes)
         total += each.rows * sum(flops for part, flops in found.items() if part in each.parts or part == "combine")
         for task in each.tasks:
             own = heads.get(task, (task,))
-            found = part_flops(spec, each.text_tokens, own, predictions, each.texts, each.target_tokens)
+            found = part_flops(spec, each.text_tokens, own, *sizes)
             rows = config.data.questions_per_image if task == names.VQA else each.rows if each.rows > each.texts else 1
             total += rows * sum(found[names.HEAD + head] for head in own)
     return round(config.train.batch_size * total)

@@ -56,7 +56,7 @@ class Run:
       train_step: (state, batch) → (state, metrics); jitted, the old state is donated. Of all tasks, but see `step_of`.
       task_steps: one of each task alone, where a task is drawn for each step; else empty.
       eval_step: (params, batch) → {metric: (sum, weight)}; jitted.
-      predict_step: (params, batch) → answer logits [rows, padded answers]; jitted.
+      predict_step: (params, batch) → logits of answers [rows, padded answers], or of verdicts [pairs, 2]; jitted.
       flops_per_step: analytic FLOPs of an update, forward and backward (backward counted as twice the forward).
     """
 
@@ -140,8 +140,10 @@ def build(config: Any, vocabulary: Vocabulary, devices: Sequence[jax.Device] | N
 
     eval_step = _activated(strategy, config.attention, make_eval_step(model, tasks))
 
+    view, head = (names.STATEMENT, names.NLVR) if names.NLVR in heads else (names.QUESTION, names.VQA)
+
     def predict(params: Any, batch: Batch) -> jax.Array:
-        return model.apply({"params": params}, view_inputs(batch, names.QUESTION), (names.VQA,)).logits[names.VQA]
+        return model.apply({"params": params}, view_inputs(batch, view), (head,)).logits[head]
 
     return Run(
         config=config,
