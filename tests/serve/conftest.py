@@ -1,6 +1,7 @@
 """Small models with random parameters that match images and texts."""
 
 import re
+from collections import Counter
 from collections.abc import Callable
 
 import jax
@@ -27,8 +28,13 @@ TEXTS = ("a red cat", "two dogs on a lawn", "it rains", "a cat beside two dogs",
 class Captioned(list):
     """A source held in memory."""
 
+    images_per_record, labelled = 1, False
+
     def texts(self):
         return (text for record in self for text in record.captions)
+
+    def answer_counts(self) -> Counter[str]:
+        return Counter()
 
     def text_of(self, index):
         return self[index].captions, self[index].questions
