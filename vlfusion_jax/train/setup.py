@@ -115,10 +115,12 @@ def build(config: Any, vocabulary: Vocabulary, devices: Sequence[jax.Device] | N
     check_replication(rows, config.audit.max_replicated_kib, strategy.mesh.size, strategy.name)
     optimizer = make_optimizer(config, unbox(boxed))
 
+    def extras_of(params: Any) -> dict[str, Any]:
+        return momentum.started(config, model, params) if momentum.is_on(config) else {}
+
     def init(key: jax.Array) -> TrainState:
         params = unbox(init_params(key))
-        extras = momentum.started(config, model, params) if momentum.is_on(config) else {}
-        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), extras)
+        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), extras_of(params))
 
     abstract = jax.eval_shape(init, rng.key(config.seed, names.PARAMS))
     of_grads = param_shardings(boxed, strategy.of_optimizer())
@@ -154,7 +156,7 @@ def build(config: Any, vocabulary: Vocabulary, devices: Sequence[jax.Device] | N
         grad_shardings=of_grads,
         init_state=lambda: jax.jit(init, out_shardings=placed)(rng.key(config.seed, names.PARAMS)),
         start_from=lambda state, params: state.replace(
-            params=params, extras=momentum.started(config, model, params) if momentum.is_on(config) else {}
+            params=params, extras=jax.jit(extras_of, out_shardings=extras)(params)
         ),
         train_step=jitted_step(tasks),
         task_steps=tuple(jitted_step((task,)) for task in tasks) if config.tasks.combine == "sample" else (),
