@@ -76,7 +76,7 @@ def albef_config() -> Callable[..., ConfigDict]:
     def make(weights: dict[str, float], **changes) -> ConfigDict:
         config = default_config()
         config.model = hyperparameters(
-            "albef", "tiny", width=16, mlp_width=32, text_layers=1, fusion_layers=1, image_width=24, image_mlp_width=40,
+            "albef", "tiny", width=16, mlp_width=32, text_layers=1, fusion_layers=1, image_width=16, image_mlp_width=40,
             image_layers=1, patch_size=8, contrastive_width=8, text_positions=12,
             decoder_layers=int("caption" in weights),
         )  # fmt: skip

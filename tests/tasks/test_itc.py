@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from tests.tasks.albef import log_softmax, same_of, taught_loss
 from vlfusion_jax.tasks import itc
 from vlfusion_jax.tasks.itc import ImageTextContrast
 
@@ -47,19 +48,6 @@ def found():
     return {"text": text, "image": image, "logits": SCALE * text @ image.T, "scale": np.float32(SCALE)}
 
 
-def same_of(batch):
-    same = np.zeros((N, N), bool)
-    for i in range(N):
-        for j in range(N):
-            alike = batch[itc.RECORD][i] == batch[itc.RECORD][j] or (batch[itc.TEXT][i] == batch[itc.TEXT][j]).all()
-            same[i, j] = alike and batch[itc.WEIGHT][i] and batch[itc.WEIGHT][j]
-    return same
-
-
-def log_softmax(x):
-    return x - np.log(np.exp(x - x.max()).sum()) - x.max()
-
-
 def against_batch(logits, batch):
     """Mean of both ways, a sum over the six pairs: each over the six columns with a caption."""
     valid, same, total = batch[itc.WEIGHT] > 0, same_of(batch), 0.0
@@ -83,23 +71,6 @@ def test_sigmoid(batch, found, output_of):
     np.testing.assert_allclose(task.loss(output_of(contrastive=found), batch), expected, rtol=1e-6)
 
 
-def taught_loss(text, image, batch):
-    """ALBEF's equations, one row at a time, over what has a caption or a record."""
-    keep = np.concatenate([batch[itc.WEIGHT] > 0, batch[itc.QUEUE_RECORD] >= 0])
-    positive = np.concatenate([same_of(batch), batch[itc.RECORD][:, None] == batch[itc.QUEUE_RECORD]], axis=1)
-    share, total = batch[itc.SOFT_SHARE], 0.0
-    for own, teacher, other, queue in (
-        (image, itc.TEACHER_IMAGE, itc.TEACHER_TEXT, itc.QUEUE_TEXT),
-        (text, itc.TEACHER_TEXT, itc.TEACHER_IMAGE, itc.QUEUE_IMAGE),
-    ):
-        others = np.concatenate([batch[other], batch[queue]]).astype(np.float64)[keep]
-        for i in np.flatnonzero(batch[itc.WEIGHT]):
-            hard = positive[i][keep] / positive[i][keep].sum()
-            soft = np.exp(log_softmax(SCALE * others @ batch[teacher][i].astype(np.float64)))
-            total -= ((share * soft + (1 - share) * hard) * log_softmax(SCALE * others @ own[i])).sum() / 2
-    return total
-
-
 def test_against_a_momentum_encoder(taught, found, output_of):
     task = ImageTextContrast()
 
@@ -107,7 +78,7 @@ def test_against_a_momentum_encoder(taught, found, output_of):
         return task.loss(output_of(contrastive=found | {"text": text, "image": image}), taught)
 
     text, image = found["text"], found["image"]
-    np.testing.assert_allclose(loss(text, image), taught_loss(text, image, taught), rtol=1e-6)
+    np.testing.assert_allclose(loss(text, image), taught_loss(text, image, taught, SCALE, SCALE), rtol=1e-6)
     grads = jax.grad(loss, (0, 1))(text, image)
     rng = np.random.default_rng(3)
     for which, gradient in enumerate(grads):
@@ -117,33 +88,16 @@ def test_against_a_momentum_encoder(taught, found, output_of):
         for sign in (1, -1):
             moved = [text.astype(np.float64), image.astype(np.float64)]
             moved[which] = moved[which] + sign * step
-            ends.append(taught_loss(*moved, taught))
+            ends.append(taught_loss(*moved, taught, SCALE, SCALE))
         np.testing.assert_allclose((gradient * step).sum(), (ends[0] - ends[1]) / 2, rtol=1e-4)
 
 
 def test_the_teacher_gets_no_gradient_from_its_own_similarities(taught, found, output_of):
     """The scale is shared with the teacher's similarities: those are targets, not to be moved."""
-    task, share = ImageTextContrast(), taught[itc.SOFT_SHARE]
-
-    def loss(scale):
-        return task.loss(output_of(contrastive=found | {"scale": scale}), taught)
-
-    def with_fixed_targets(scale):
-        total, keep = 0.0, np.concatenate([taught[itc.WEIGHT] > 0, taught[itc.QUEUE_RECORD] >= 0])
-        positive = np.concatenate([same_of(taught), taught[itc.RECORD][:, None] == taught[itc.QUEUE_RECORD]], axis=1)
-        for own, teacher, other, queue in (
-            ("image", itc.TEACHER_IMAGE, itc.TEACHER_TEXT, itc.QUEUE_TEXT),
-            ("text", itc.TEACHER_TEXT, itc.TEACHER_IMAGE, itc.QUEUE_IMAGE),
-        ):
-            others = np.concatenate([taught[other], taught[queue]]).astype(np.float64)[keep]
-            for i in range(6):
-                hard = positive[i][keep] / positive[i][keep].sum()
-                soft = np.exp(log_softmax(SCALE * others @ taught[teacher][i]))
-                total -= ((share * soft + (1 - share) * hard) * log_softmax(scale * others @ found[own][i])).sum() / 2
-        return total
-
-    expected = (with_fixed_targets(SCALE + 1e-4) - with_fixed_targets(SCALE - 1e-4)) / 2e-4
-    np.testing.assert_allclose(jax.grad(loss)(found["scale"]), expected, rtol=1e-4)
+    task, vectors = ImageTextContrast(), (found["text"], found["image"])
+    gradient = jax.grad(lambda scale: task.loss(output_of(contrastive=found | {"scale": scale}), taught))(SCALE)
+    ends = [taught_loss(*vectors, taught, SCALE + step, SCALE) for step in (1e-4, -1e-4)]
+    np.testing.assert_allclose(gradient, (ends[0] - ends[1]) / 2e-4, rtol=1e-4)
 
 
 def test_an_empty_queue_and_no_soft_share_compare_with_the_teacher_of_the_batch(taught, found, output_of):

@@ -30,7 +30,7 @@ from vlfusion_jax.parallel.strategy import Strategy
 from vlfusion_jax.tasks.build import build_tasks
 from vlfusion_jax.tasks.task import Batch, Task
 from vlfusion_jax.train import momentum
-from vlfusion_jax.train.arithmetic import forward_flops
+from vlfusion_jax.train.arithmetic import update_flops
 from vlfusion_jax.train.combine import drawn_task, log_variances
 from vlfusion_jax.train.objective import Sums
 from vlfusion_jax.train.state import TrainState
@@ -57,7 +57,7 @@ class Run:
       task_steps: one of each task alone, where a task is drawn for each step; else empty.
       eval_step: (params, batch) → {metric: (sum, weight)}; jitted.
       predict_step: (params, batch) → answer logits [rows, padded answers]; jitted.
-      flops_per_step: analytic FLOPs of an update, forward and backward (backward counted as twice the forward).
+      flops_per_step: analytic FLOPs of an update, see `arithmetic.update_flops`.
     """
 
     config: Any
@@ -162,7 +162,7 @@ def build(config: Any, vocabulary: Vocabulary, devices: Sequence[jax.Device] | N
         task_steps=tuple(jitted_step((task,)) for task in tasks) if config.tasks.combine == "sample" else (),
         eval_step=jax.jit(eval_step, out_shardings=strategy.replicated),
         predict_step=jax.jit(_activated(strategy, config.attention, predict), out_shardings=strategy.replicated),
-        flops_per_step=3 * forward_flops(config, spec),
+        flops_per_step=update_flops(config, spec),
     )
 
 
