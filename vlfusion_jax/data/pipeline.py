@@ -242,7 +242,7 @@ def check_data(config: ConfigDict, source: Source, vocabulary: Vocabulary) -> No
         reading = [task for task, view in views_of(config.tasks).items() if view != names.QUESTION]
         weights = ", ".join(f"tasks.{task}.weight=0" for task in reading)
         raise UserError(
-            f"captions are what {' and '.join(reading)} read, but split '{split}' has none: set {weights}, or name the "
+            f"captions are needed by {' and '.join(reading)}, but split '{split}' has none: set {weights}, or name the "
             "caption field in data.fields.caption."
         )
     if names.MATCH in layout.views:

@@ -109,6 +109,19 @@ def streams_alone(spec: ModelSpec) -> tuple[str, ...]:
     return tuple(each.stream for each in spec.inputs if each.stream not in (*mixed, TARGET))
 
 
+def stream_widths(spec: ModelSpec) -> dict[str, int]:
+    """How wide the tokens of each stream are in the end."""
+    widths = {each.stream: each.width for each in spec.inputs}
+    for step in spec.steps:
+        if isinstance(step, Transform):
+            widths[step.target] = step.width or widths[step.source]
+        elif isinstance(step, Recurrent):
+            widths[step.stream] = (1 + step.bidirectional) * step.width
+        elif isinstance(step, Join):
+            widths[JOINT] = widths[TEXT]
+    return widths
+
+
 def read_streams(step: Step) -> set[str]:
     """Streams that there must be for a step."""
     if isinstance(step, Stage):

@@ -10,6 +10,7 @@ from vlfusion_jax.models.spec.heads import ContrastiveHead
 from vlfusion_jax.models.spec.inputs import ImageInput
 from vlfusion_jax.models.spec.model import ModelSpec
 from vlfusion_jax.models.spec.streams import IMAGE
+from vlfusion_jax.models.steps import stream_widths
 from vlfusion_jax.tasks.caption import Captioning
 from vlfusion_jax.tasks.itc import ImageTextContrast
 from vlfusion_jax.tasks.itm import ImageTextMatching
@@ -33,7 +34,7 @@ def build_tasks(
       kinds: of questions.
 
     Raises:
-      UserError: the model lacks a head that a task reads.
+      UserError: the model lacks a head that a task reads, or tokens that it can align.
     """
     views = views_of(config)
     image = next((each for each in spec.inputs if each.stream == IMAGE), None)
@@ -61,6 +62,14 @@ def _check_heads(task: Task, spec: ModelSpec) -> None:
             raise UserError(
                 f"tasks.{task.name} reads head {head!r}{decoder}, which this model does not have; it has "
                 f"{', '.join(has)}: set tasks.{task.name}.weight=0, or choose another model.family.{nearest(head, has)}"
+            )
+    if isinstance(task, WordPatchAlignment):
+        widths = stream_widths(spec)
+        text, image = (widths.get(stream, "none") for stream in (spec.text, spec.image))
+        if text != image or text == "none":
+            raise UserError(
+                f"tasks.wpa compares words with patches, tokens of one width; this model's text has {text}, its image "
+                f"{image}: set tasks.wpa.weight=0, or choose another model."
             )
     if isinstance(task, ImageTextContrast) and task.criterion == "sigmoid":
         head = has[names.CONTRASTIVE]
