@@ -20,6 +20,8 @@ from vlfusion_jax.models.output import FusionOutput
 from vlfusion_jax.models.spec.heads import WordHead
 from vlfusion_jax.models.spec.streams import TARGET
 from vlfusion_jax.serve.answers import Answer, best_answers
+from vlfusion_jax.serve.explain import ROLLOUT, explain
+from vlfusion_jax.serve.explanation import Explanation
 from vlfusion_jax.serve.inputs import encode_pictures, encode_regions, encode_texts, text_input
 from vlfusion_jax.serve.writing import Writer, check_ability
 from vlfusion_jax.train.converted import heads_of, read_parameters
@@ -151,6 +153,25 @@ class Model:
         check_ability(self.heads, names.CAPTION, "writes no captions")
         [written] = self._writer.write(self.params, self.encode([picture]), names.CAPTION, prompt, beams, max_length)
         return written.text
+
+    def explain(
+        self, picture: str | Path | np.ndarray, text: str, method: str = ROLLOUT, head: str = ""
+    ) -> Explanation:
+        """Which cells of a picture go with which word of a text: arrays, with `.save(path)` and `.draw()`.
+
+        Args:
+          picture: path of an image file, or [height, width, 3] uint8 RGB.
+          text: a question, or a caption; for a model that writes captions, the one it is to have written.
+          method: `rollout`: attention followed through all layers, see `serve.rollout`; `attention`: that of each layer
+            between text and image, the mean over its heads; `alignment`: the optimal transport between the final tokens
+            of words and cells (Kim et al. 2021, figure 4), for models that were trained to bring these together.
+          head: that gives the verdict, `vqa` or `itm`; '' = the answer of a model that answers, or whether both match.
+
+        Raises:
+          UserError: text and image do not attend to each other, the model has no such head, or the picture cannot be
+            read.
+        """
+        return explain(self, picture, text, method, head)
 
 
 def load(path: str | Path) -> Model:
