@@ -1,7 +1,6 @@
 """LXMERT against `transformers`: every output, losses and gradients, for configurations drawn from a seed."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
@@ -15,7 +14,7 @@ from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.families.table import hyperparameters
 from vlfusion_jax.models.output import FusionOutput
 from vlfusion_jax.models.parameters import param_shapes
-from vlfusion_jax.ops.losses import cross_entropy
+from vlfusion_jax.ops.losses import cross_entropy, smooth_l1
 
 KINDS = ("LxmertModel", "LxmertForPreTraining", "LxmertForQuestionAnswering")
 IGNORED = -100  # label of what no loss is taken of
@@ -77,23 +76,31 @@ def their_labels(labels: dict) -> dict:
     return jax.tree.map(torch.tensor, labels)
 
 
-def our_loss(output: FusionOutput, labels: dict, normaliser: float) -> jax.Array:
-    """Words, matching, regions and answers together (Tan and Bansal 2019, section 3.1)."""
+def our_losses(output: FusionOutput, labels: dict, normaliser: float) -> dict[str, jax.Array]:
+    """Words, matching, answers and regions, by the names of their labels (Tan and Bansal 2019, section 3.1)."""
     words = labels["labels"]
     predicted = words != IGNORED
     of_words = cross_entropy(output.logits[names.MLM], np.where(predicted, words, 0)) * predicted
-    total = of_words.sum() / predicted.sum()
-    total += cross_entropy(output.logits[names.ITM], labels["matched_label"]).mean()
-    total += cross_entropy(output.logits[names.VQA], labels["ans"]).mean()
+    losses = {
+        "labels": of_words.sum() / predicted.sum(),
+        "matched_label": cross_entropy(output.logits[names.ITM], labels["matched_label"]).mean(),
+        "ans": cross_entropy(output.logits[names.VQA], labels["ans"]).mean(),
+    }
     for name, (label, confidence) in labels["obj_labels"].items():
-        logits = output.logits[names.REGION][name]
-        if name == "feat":
-            distance = jnp.abs(logits - label)
-            losses = jnp.where(distance < 1, distance**2 / 2, distance - 0.5).mean(-1)
-        else:
-            losses = cross_entropy(logits, label)
-        total += normaliser * (losses * confidence).mean()
-    return total
+        of_regions = (smooth_l1 if name == "feat" else cross_entropy)(output.logits[names.REGION][name], label)
+        losses[name] = normaliser * (of_regions * confidence).mean()
+    return losses
+
+
+def our_loss(output: FusionOutput, labels: dict, normaliser: float) -> jax.Array:
+    return sum(our_losses(output, labels, normaliser).values())
+
+
+def alone(labels: dict, name: str) -> dict:
+    """Labels of one loss; what is not sought of regions has a confidence of 0."""
+    if name in labels:
+        return {name: labels[name]}
+    return {"obj_labels": {k: (label, sure * (k == name)) for k, (label, sure) in labels["obj_labels"].items()}}
 
 
 def check_tokens(output: FusionOutput, theirs, inputs: dict[str, np.ndarray], bound: float) -> None:
@@ -146,6 +153,10 @@ def check_pretraining(pair: Pair, seed: int, bound: float) -> None:
     for name, logits in regions.items():
         close(output.logits[names.REGION][name], logits, bound, inputs[names.REGION_MASK] > 0, name)
     close(our_loss(output, labels, config.visual_loss_normalizer), theirs.loss, bound)
+    for name, loss in our_losses(output, labels, config.visual_loss_normalizer).items():
+        expected = pair.theirs(**their_inputs(inputs), **their_labels(alone(labels, name))).loss
+        assert expected > 0.1, name
+        close(loss, expected, bound, what=name)
 
 
 @pytest.mark.parametrize("seed", seeds(10, 11))

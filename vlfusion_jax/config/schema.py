@@ -72,12 +72,29 @@ def _data() -> ConfigDict:
 
 def _tasks() -> ConfigDict:
     tasks = ConfigDict()
+    # How tasks become one objective. sum: of their mean losses, weighted | uncertainty: the same, each loss L by a
+    # learned log variance s, as exp(-s) L + s / 2 (Kendall et al. 2018) | sample: one task a step, drawn by the weights
+    # (UNITER, Chen et al. 2020)
+    tasks.combine = "sum"
     # weight: factor of the task's mean loss, 0 = off. schedule: points (step, factor) joined by lines; the factor
     # multiplies the weight.
     tasks.mlm = ConfigDict({"weight": 0.0, "schedule": ()})
     tasks.mlm.rate = 0.15  # share of caption tokens to predict
     tasks.mlm.whole_word = False  # mask all pieces of a word together
     tasks.itm = ConfigDict({"weight": 0.0, "schedule": ()})
+    # random: half of the images get a caption of another | hard: those of the batch that the contrastive head finds
+    # most alike, two for each pair that matches (ALBEF)
+    tasks.itm.negatives = "random"
+    tasks.itc = ConfigDict({"weight": 0.0, "schedule": ()})  # contrast of all texts and images of a batch
+    tasks.itc.loss = "softmax"  # softmax over the batch, both ways (CLIP, ALBEF) | sigmoid of each pair (SigLIP)
+    tasks.itc.momentum = 0.0  # softmax: of an average of the weights that makes the other side's vectors; 0 = no such
+    tasks.itc.queue = 0  # with momentum: vectors of earlier batches that are compared too
+    tasks.itc.soft_share = 0.4  # with momentum: share of the averaged model's own similarities in the targets
+    tasks.itc.soft_steps = 0  # with momentum: steps over which that share grows from 0
+    tasks.wpa = ConfigDict({"weight": 0.0, "schedule": ()})  # words and patches aligned by optimal transport
+    tasks.caption = ConfigDict({"weight": 0.0, "schedule": ()})  # the caption, written word by word
+    tasks.caption.smoothing = 0.1  # share of each word's target that is spread over all words
+    tasks.caption.prompt = ""  # how every caption begins; not predicted
     tasks.vqa = ConfigDict({"weight": 1.0, "schedule": ()})
     tasks.vqa.loss = "bce"  # bce (soft targets) | ce
     tasks.vqa.hidden = 0  # hidden channels of the answer head; 0 = twice the width

@@ -8,6 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from vlfusion_jax.config.keys import flatten, nearest
+from vlfusion_jax.config.views import views_in_batch, views_of
 from vlfusion_jax.core import names
 from vlfusion_jax.core.arithmetic import longest_side
 from vlfusion_jax.core.errors import UserError
@@ -15,6 +16,9 @@ from vlfusion_jax.core.errors import UserError
 _CHOICES = {
     "attention": ("xla", "splash", "cudnn"),
     "precision.compute": ("float32", "bfloat16"),
+    "tasks.combine": ("sum", "uncertainty", "sample"),
+    "tasks.itm.negatives": ("random", "hard"),
+    "tasks.itc.loss": ("softmax", "sigmoid"),
     "tasks.vqa.loss": ("bce", "ce"),
     "data.resize": ("fit", "shorter", "stretch", "crop", "side_crop", "shorter_crop"),
     "data.randaugment": ("", "vilt", "albef"),
@@ -34,19 +38,17 @@ _POSITIVE = (
 )  # fmt: skip
 
 _NOT_NEGATIVE = (
-    "seed", "data.shift", "data.eval_limit", "tasks.mlm.weight", "tasks.itm.weight", "tasks.vqa.weight",
-    "tasks.vqa.hidden", "optim.warmup_steps", "optim.final_lr", "optim.weight_decay", "optim.clip_norm",
-    "train.eval_every", "checkpoint.every", "audit.max_replicated_kib",
+    "seed", "data.shift", "data.eval_limit", *(f"tasks.{task}.weight" for task in names.TASKS), "tasks.vqa.hidden",
+    "tasks.itc.queue", "tasks.itc.soft_steps", "optim.warmup_steps", "optim.final_lr", "optim.weight_decay",
+    "optim.clip_norm", "train.eval_every", "checkpoint.every", "audit.max_replicated_kib",
 )  # fmt: skip
 
-_BELOW_ONE = ("optim.b1", "optim.b2")
+_BELOW_ONE = ("optim.b1", "optim.b2", "tasks.itc.momentum", "tasks.itc.soft_share", "tasks.caption.smoothing")
 
 # [PAD] [UNK] [CLS] [SEP] [MASK] and at least one piece.
 _SMALLEST_VOCABULARY = 6
 # [CLS], one piece, [SEP].
 _SHORTEST_TEXT = 3
-
-_TASKS = (names.MLM, names.ITM, names.VQA)
 
 
 def validate(config: ConfigDict) -> None:
@@ -70,6 +72,7 @@ def validate(config: ConfigDict) -> None:
     _whole_numbers("data.image_size", config.data.image_size, 2)
     _check_data(config)
     _check_tasks(config.tasks)
+    _check_whole_batch(config)
     _check_optim(config.optim, config.train.steps)
     _check_published(config.published)
     if config.train.batch_size % config.train.micro_batches:
@@ -81,6 +84,19 @@ def validate(config: ConfigDict) -> None:
         raise UserError(f"name is {config.name!r}; it names a folder: use letters, digits, '_', '-' and '.'.")
     _require(config.seed < 2**32, "seed", config.seed, "must be below 2**32")
     _check_best(config.checkpoint, config.train)
+
+
+def _check_whole_batch(config: ConfigDict) -> None:
+    """Contrasts are those of a whole batch, which micro-batches would cut."""
+    if names.PLAIN in views_in_batch(config.tasks) and config.train.micro_batches > 1:
+        raise UserError(
+            f"train.micro_batches is {config.train.micro_batches}, but tasks.itc and tasks.itm.negatives=hard compare "
+            "all texts and images of a batch: set train.micro_batches=1, and model.remat=full if memory is short."
+        )
+    if config.tasks.itc.queue % config.train.batch_size:
+        raise UserError(
+            f"tasks.itc.queue {config.tasks.itc.queue} does not divide by train.batch_size {config.train.batch_size}."
+        )
 
 
 def _check_best(checkpoint: ConfigDict, train: ConfigDict) -> None:
@@ -134,11 +150,27 @@ def _check_data(config: ConfigDict) -> None:
 
 
 def _check_tasks(tasks: ConfigDict) -> None:
-    if not any(tasks[name].weight > 0 for name in _TASKS):
-        raise UserError(f"no task is on: set one of {', '.join(f'tasks.{name}.weight' for name in _TASKS)} above 0.")
+    if not views_of(tasks):
+        listed = ", ".join(f"tasks.{name}.weight" for name in names.TASKS)
+        raise UserError(f"no task is on: set one of {listed} above 0.")
     _require(0 < tasks.mlm.rate < 1, "tasks.mlm.rate", tasks.mlm.rate, "must be above 0 and below 1")
-    for name in _TASKS:
+    for name in names.TASKS:
         _check_schedule(f"tasks.{name}.schedule", tasks[name].schedule)
+    _check_contrast(tasks)
+    if tasks.combine == "sample" and len(views_of(tasks)) < 2:
+        raise UserError("tasks.combine is 'sample', but one task alone is on: set tasks.combine=sum.")
+
+
+def _check_contrast(tasks: ConfigDict) -> None:
+    itc = tasks.itc
+    if itc.momentum and itc.loss == "sigmoid":
+        raise UserError("tasks.itc.momentum goes with tasks.itc.loss=softmax, whose targets may be soft.")
+    if itc.queue and not itc.momentum:
+        raise UserError(
+            f"tasks.itc.queue is {itc.queue}, but vectors of earlier batches need tasks.itc.momentum above 0."
+        )
+    if itc.momentum and not itc.weight:
+        raise UserError("tasks.itc.momentum is set, but tasks.itc.weight is 0: set it above 0, or momentum to 0.")
 
 
 def _check_schedule(key: str, points: tuple) -> None:

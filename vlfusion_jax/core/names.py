@@ -36,7 +36,10 @@ LOGICAL_AXES = (
 # Views: the texts that a batch carries for its images. A task reads one view, the model runs once per view.
 QUESTION = "question"
 MASKED = "masked"
-MATCH = "match"
+MATCH = "match"  # the image's own caption, or another's
+PLAIN = "plain"  # its own caption
+WRITTEN = "written"  # its own caption, to be written
+HARD = "hard"  # pairs made of `PLAIN` on the device: all that match, then those most alike of the others
 
 # Model inputs: the shared image, and per view the text.
 IMAGE = "image"
@@ -61,10 +64,23 @@ ANSWER_IDS = "answer_ids"
 ANSWER_SCORES = "answer_scores"
 ANSWER_WEIGHT = "weight"
 KIND = "kind"
+CAPTION_WEIGHT = "weight"
+RECORD = "record"  # number of the image in its data set
+WORD_WEIGHTS = "weights"  # 1 where the next token is to be predicted
 
-# Tasks, which are also the names of their heads, and heads that no task trains by itself.
+# What a momentum encoder adds to `PLAIN`: its vectors of the batch, and those of batches before.
+TEACHER_TEXT = "teacher_text"
+TEACHER_IMAGE = "teacher_image"
+QUEUE_TEXT = "queue_text"
+QUEUE_IMAGE = "queue_image"
+QUEUE_RECORD = "queue_record"
+SOFT_SHARE = "soft_share"
+
+# Tasks; most have a head of the same name.
 MLM = "mlm"
 ITM = "itm"
+ITC = "itc"
+WPA = "wpa"
 VQA = "vqa"
 HEAD = "head_"  # what the names of the heads' modules begin with, for parameter groups and fine-tuning
 NLVR = "nlvr"
@@ -73,7 +89,8 @@ CONTRASTIVE = "contrastive"
 REGION = "region"
 CAPTION = "caption"
 ANSWER = "answer"  # a text, where VQA is a class
-VIEW_OF_TASK = {MLM: MASKED, ITM: MATCH, VQA: QUESTION}
+LOG_VARIANCE = "log_variance"  # parameters that weight the tasks
+TASKS = (MLM, ITM, ITC, WPA, CAPTION, VQA)
 
 # Values that the backward pass may keep; dropout's masks have the name of their random stream.
 SOFTMAX = "softmax"  # logarithm of its denominator
@@ -87,6 +104,9 @@ PARAMS = "params"
 DROPOUT = "dropout"
 ORDER = "order"
 CHOICE = "choice"
+CAPTIONS = "captions"
+TASK = "task"
+NEGATIVES = "negatives"
 MASKING = "masking"
 MATCHING = "matching"
 AUGMENT = "augment"

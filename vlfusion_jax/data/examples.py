@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from ml_collections import ConfigDict
 
+from vlfusion_jax.config.views import views_in_batch
 from vlfusion_jax.core import names
 from vlfusion_jax.data import images
 from vlfusion_jax.data.masking import mask_tokens, max_predictions
@@ -28,11 +29,13 @@ class Layout:
     fill_texts: bool
     mask_rate: float
     whole_word: bool
+    prompt: str
+    begin_id: int | None
 
     @property
     def captioned(self) -> bool:
         """Whether any view shows a caption."""
-        return bool(self.views & {names.MASKED, names.MATCH})
+        return bool(self.views & {names.MASKED, names.MATCH, names.PLAIN, names.WRITTEN})
 
 
 def canvas_of(data: ConfigDict) -> images.Canvas:
@@ -49,7 +52,7 @@ def layout_of(config: ConfigDict) -> Layout:
     """The layout a run's configuration asks for: the views of the tasks whose weight is not 0."""
     data = config.data
     return Layout(
-        views=frozenset(view for task, view in names.VIEW_OF_TASK.items() if config.tasks[task].weight),
+        views=views_in_batch(config.tasks),
         canvas=canvas_of(data),
         questions=data.questions_per_image,
         question_length=data.question_length,
@@ -57,6 +60,8 @@ def layout_of(config: ConfigDict) -> Layout:
         fill_texts=fills_texts(config),
         mask_rate=config.tasks.mlm.rate,
         whole_word=config.tasks.mlm.whole_word,
+        prompt=config.tasks.caption.prompt,
+        begin_id=config.model.get("begin_id"),
     )
 
 
@@ -86,6 +91,17 @@ def row_shapes(layout: Layout, vocabulary: Vocabulary) -> dict[str, tuple[tuple[
             names.TEXT_MASK: ((1, layout.caption_length), np.int32),
             names.ITM_LABEL: ((1,), np.int32),
             names.ITM_WEIGHT: ((1,), np.float32),
+        },
+        names.PLAIN: {
+            names.TEXT: ((1, layout.caption_length), np.int32),
+            names.TEXT_MASK: ((1, layout.caption_length), np.int32),
+            names.CAPTION_WEIGHT: ((1,), np.float32),
+            names.RECORD: ((1,), np.int32),
+        },
+        names.WRITTEN: {
+            names.TARGET: ((1, layout.caption_length), np.int32),
+            names.mask_of(names.TARGET): ((1, layout.caption_length), np.int32),
+            names.WORD_WEIGHTS: ((1, layout.caption_length), np.float32),
         },
     }
     for view in sorted(layout.views):
@@ -203,6 +219,37 @@ def match_view(caption: str | None, matches: bool, layout: Layout, vocabulary: V
     )
 
 
+def plain_view(caption: str | None, number: int, layout: Layout, vocabulary: Vocabulary) -> Arrays:
+    """The caption as it is, one row, and the number of its record; without a caption the weight is 0."""
+    ids, mask = vocabulary.encode(caption or "", layout.caption_length, layout.fill_texts)
+    return _keyed(
+        names.PLAIN,
+        {
+            names.TEXT: ids[None],
+            names.TEXT_MASK: mask[None],
+            names.CAPTION_WEIGHT: np.array([caption is not None], np.float32),
+            names.RECORD: np.array([number], np.int32),
+        },
+    )
+
+
+def written_view(caption: str | None, layout: Layout, vocabulary: Vocabulary) -> Arrays:
+    """The caption behind its prompt, to be written, one row: a weight for each token whose next one is predicted.
+
+    The first token is the one that begins a text of the model's. Without a caption nothing is predicted.
+    """
+    text = f"{layout.prompt} {caption}".strip() if caption else ""
+    ids, mask = vocabulary.encode(text, layout.caption_length)
+    if layout.begin_id is not None:
+        ids = ids.copy()
+        ids[0] = layout.begin_id
+    given = len(vocabulary.tokenizer.encode(layout.prompt, add_special_tokens=False).ids) if layout.prompt else 0
+    weights = np.zeros(layout.caption_length, np.float32)
+    weights[:-1] = mask[1:] * (np.arange(layout.caption_length - 1) >= given) * (caption is not None)
+    row = {names.TARGET: ids, names.mask_of(names.TARGET): mask, names.WORD_WEIGHTS: weights}
+    return _keyed(names.WRITTEN, {name: array[None] for name, array in row.items()})
+
+
 def _keyed(view: str, arrays: Arrays) -> Arrays:
     return {names.key(view, name): array for name, array in arrays.items()}
 
@@ -213,6 +260,8 @@ def without_weight(example: Arrays) -> Arrays:
         names.key(names.QUESTION, names.ANSWER_WEIGHT),
         names.key(names.MASKED, names.MLM_WEIGHTS),
         names.key(names.MATCH, names.ITM_WEIGHT),
+        names.key(names.PLAIN, names.CAPTION_WEIGHT),
+        names.key(names.WRITTEN, names.WORD_WEIGHTS),
     }
     return {key: np.zeros_like(array) if key in weights else array for key, array in example.items()}
 

@@ -56,6 +56,11 @@ class Vocabulary:
         return self._special("pad")
 
     @cached_property
+    def begin_id(self) -> int:
+        """Id of the first token of every text, such as [CLS]."""
+        return self._special("begin")
+
+    @cached_property
     def end_id(self) -> int:
         """Id of the last token of every text, such as [SEP]."""
         return self._special("end")

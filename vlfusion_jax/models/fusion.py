@@ -14,7 +14,7 @@ from vlfusion_jax.layers.embeddings import Table
 from vlfusion_jax.layers.recurrent import RecurrentStack
 from vlfusion_jax.layers.stack import Stack
 from vlfusion_jax.models.heads import ClassLogits, Contrast, LateLogits, RegionLogits, WordLogits
-from vlfusion_jax.models.inputs import ImageTokens, LearnedTokens, Regions, TextTokens
+from vlfusion_jax.models.inputs import ImageTokens, LearnedTokens, Regions, TextTokens, Tokens, is_there
 from vlfusion_jax.models.output import FusionOutput, Texts, of_texts
 from vlfusion_jax.models.pooling import Combined, Pooled, pool_tokens
 from vlfusion_jax.models.spec.heads import ClassHead, ContrastiveHead, RegionHead, WordHead
@@ -22,7 +22,15 @@ from vlfusion_jax.models.spec.inputs import ImageInput, Input, LearnedInput, Reg
 from vlfusion_jax.models.spec.model import ModelSpec
 from vlfusion_jax.models.spec.steps import Add, Bridge, Join, Recurrent, Transform
 from vlfusion_jax.models.spec.streams import IMAGE, JOINT, POOLED, TARGET, TEXT, pooled_of
-from vlfusion_jax.models.steps import Bridged, Transformed, pad_tokens, repeat_rows, updated_streams
+from vlfusion_jax.models.steps import (
+    Bridged,
+    Transformed,
+    pad_tokens,
+    read_streams,
+    repeat_rows,
+    streams_alone,
+    updated_streams,
+)
 from vlfusion_jax.parallel.strategy import constrain, token_multiple, within
 
 Streams = dict[str, jax.Array]
@@ -47,6 +55,7 @@ class FusionModel(nn.Module):
         capture: bool = False,
         encoded: FusionOutput | None = None,
         texts: Mapping[str, Texts] = MappingProxyType({}),
+        given: Mapping[str, Tokens] = MappingProxyType({}),
     ) -> FusionOutput:
         """Runs the model on texts and their images.
 
@@ -55,29 +64,34 @@ class FusionModel(nn.Module):
             [images, H, W], or `regions` [images, r, features], `boxes` [images, r, 4] and `region_mask` [images, r];
             `text` and `text_mask` [rows, tokens] int32; `target` and `target_mask` alike; for a word head `positions`
             [rows, p] int32. `rows` is a multiple of `images`; rows i*k … i*k+k-1 read image i, which is encoded once.
-            Without `target` all that makes it is left out. A word head everywhere takes `target_positions` [rows, p],
-            where only some are wanted.
+            What is missing is left out with all that is made of it: `target`, or all but it. A word head everywhere
+            takes `target_positions` [rows, p], where only some are wanted.
           heads: names of the heads to apply.
           train: apply dropout, from the `dropout` rng.
           capture: also return hidden states and attention weights.
           encoded: output of a call without `target`, from which text and image are taken: only `target` is read and
             worked on. Rows i*k … i*k+k-1 of it belong to row i of that call.
           texts: {head: those that it is applied to, and whose `positions` it is given}; by default all.
+          given: {stream: (tokens, mask)} of `FusionOutput.unfused`, rows of which may be chosen anew: what made them is
+            left out, and their inputs with it. Texts are as many as images, or a multiple, as ever.
         """
         spec = self.spec
 
         def is_wanted(stream: str) -> bool:
-            return names.TARGET in inputs if stream == TARGET else encoded is None
+            return names.TARGET in inputs if stream == TARGET else encoded is None and stream not in given
 
-        streams, masks, sources = self._embed(inputs, train, [each for each in spec.inputs if is_wanted(each.stream)])
+        read = [each for each in spec.inputs if is_wanted(each.stream) and is_there(each, inputs)]
+        streams, masks, sources = self._embed(inputs, train, read)
         embedded = dict(streams) if capture else {}
         if encoded is not None:
             given = {spec.text: (encoded.text, encoded.text_mask), spec.image: (encoded.image, encoded.image_mask)}
             streams |= {stream: x for stream, (x, _) in given.items() if x is not None}
             masks |= {stream: mask for stream, (_, mask) in given.items() if mask is not None}
+        streams |= {stream: x for stream, (x, _) in given.items()}
+        masks |= {stream: mask for stream, (_, mask) in given.items()}
         hidden, attention, made = {}, {}, {}
         for step in spec.steps:
-            if not any(map(is_wanted, updated_streams(step))):
+            if not any(map(is_wanted, updated_streams(step))) or not streams.keys() >= read_streams(step):
                 continue
             if isinstance(step, Stage):
                 captured = self._stage(step, streams, masks, train, capture)
@@ -130,6 +144,7 @@ class FusionModel(nn.Module):
                 for name in heads
             },
             streams={name: x for name, x in streams.items() if name not in (spec.text, spec.image, JOINT)},
+            unfused={s: (streams[s], masks[s]) for s in streams_alone(spec) if s in streams and encoded is None},
             embedded=embedded,
             hidden=hidden if capture else {},
             attention=attention if capture else {},
@@ -178,6 +193,8 @@ class FusionModel(nn.Module):
 
     def _pool(self, streams: Streams, masks: Streams) -> jax.Array | tuple[jax.Array, ...] | None:
         """The fused vector; it and each pooled one become streams too, of one token, in place."""
+        if not all(pool.stream in streams for pool in self.spec.pools):
+            return None
         vectors = [
             Pooled(pool, self.dtype, name=f"{pool.stream}_pooler")(streams[pool.stream], masks[pool.stream])
             for pool in self.spec.pools

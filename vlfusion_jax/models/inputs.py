@@ -170,6 +170,13 @@ class LearnedTokens(nn.Module):
         return table[None], jnp.ones((1, self.spec.count), jnp.int32)
 
 
+def is_there(spec: Input, inputs: Mapping[str, jax.Array]) -> bool:
+    """Whether a batch has what `spec` reads."""
+    if isinstance(spec, TextInput):
+        return spec.stream in inputs
+    return isinstance(spec, LearnedInput) or names.IMAGE in inputs or names.REGIONS in inputs
+
+
 def with_modality(
     x: jax.Array, modality: jax.Array | None, row: int | None, chosen: jax.Array | None = None
 ) -> jax.Array:

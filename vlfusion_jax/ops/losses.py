@@ -70,3 +70,49 @@ def sparse_binary_cross_entropy(logits: jax.Array, ids: jax.Array, scores: jax.A
     logits = logits.astype(jnp.float32)
     negatives = jnp.where(valid > 0, jax.nn.softplus(logits), 0).sum(-1)
     return negatives - (scores * jnp.take_along_axis(logits, ids, axis=-1)).sum(-1)
+
+
+def soft_cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
+    """Softmax cross-entropy against a distribution.
+
+    Args:
+      logits: [..., classes].
+      targets: [..., classes], which sum to one; zero where a class only pads the table.
+
+    Returns:
+      [...] f32, in nats.
+    """
+    return -(targets.astype(jnp.float32) * jax.nn.log_softmax(logits.astype(jnp.float32))).sum(-1)
+
+
+def kl_divergence(logits: jax.Array, targets: jax.Array) -> jax.Array:
+    """Kullback-Leibler divergence KL(targets ‖ softmax(logits)): `soft_cross_entropy` less the targets' own entropy.
+
+    Args:
+      logits: [..., classes]; those that are log-probabilities already are their own softmax.
+      targets: [..., classes], which sum to one; zero where a class only pads the table.
+
+    Returns:
+      [...] f32, in nats.
+    """
+    targets = targets.astype(jnp.float32)
+    return soft_cross_entropy(logits, targets) + jax.scipy.special.xlogy(targets, targets).sum(-1)
+
+
+def squared_error(predicted: jax.Array, targets: jax.Array) -> jax.Array:
+    """Squared error, a mean over the last dim: [..., dim] twice → [...] f32."""
+    return jnp.square(predicted.astype(jnp.float32) - targets.astype(jnp.float32)).mean(-1)
+
+
+def smooth_l1(predicted: jax.Array, targets: jax.Array, beta: float = 1.0) -> jax.Array:
+    """Huber's loss over beta (Girshick 2015, "Fast R-CNN", eq. 3), a mean over the last dim.
+
+    Args:
+      predicted, targets: [..., dim].
+      beta: error from which on the loss is linear.
+
+    Returns:
+      [...] f32.
+    """
+    error = jnp.abs(predicted.astype(jnp.float32) - targets.astype(jnp.float32))
+    return jnp.where(error < beta, 0.5 * error**2 / beta, error - 0.5 * beta).mean(-1)

@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from vlfusion_jax.ops.cosine import unit_vectors
+
 
 def cosine_cost(x_bnd: jax.Array, y_bmd: jax.Array, x_mask_bn: jax.Array, y_mask_bm: jax.Array) -> jax.Array:
     """One minus the cosine of each pair of vectors; 0 where either is masked.
@@ -14,7 +16,8 @@ def cosine_cost(x_bnd: jax.Array, y_bmd: jax.Array, x_mask_bn: jax.Array, y_mask
     Returns:
       [batch, n, m] f32. A vector shorter than 1e-5 counts as of that length (UNITER, ViLT), so a zero one costs 1.
     """
-    cosine = jnp.einsum("bnd,bmd->bnm", _unit(x_bnd), _unit(y_bmd), precision=jax.lax.Precision.HIGHEST)
+    x_bnd, y_bmd = (unit_vectors(each, 1e-5) for each in (x_bnd, y_bmd))
+    cosine = jnp.einsum("bnd,bmd->bnm", x_bnd, y_bmd, precision=jax.lax.Precision.HIGHEST)
     return jnp.where(_joint(x_mask_bn, y_mask_bm), 1 - cosine, 0)
 
 
@@ -61,12 +64,6 @@ def ipot(
 def transport_distance(cost_bnm: jax.Array, plan_bnm: jax.Array) -> jax.Array:
     """Cost of a plan, trace(Cᵀ T): two arrays [batch, n, m] → [batch] f32."""
     return (cost_bnm.astype(jnp.float32) * plan_bnm).sum((1, 2))
-
-
-def _unit(x: jax.Array) -> jax.Array:
-    x = x.astype(jnp.float32)
-    # The square root of a sum that is never 0 has a gradient everywhere.
-    return x * jax.lax.rsqrt(jnp.maximum(jnp.square(x).sum(-1, keepdims=True), 1e-5**2))
 
 
 def _joint(x_mask_bn: jax.Array, y_mask_bm: jax.Array) -> jax.Array:

@@ -12,8 +12,10 @@ from vlfusion_jax.models.fusion import FusionModel
 from vlfusion_jax.optim.schedules import Schedule
 from vlfusion_jax.tasks.task import Batch, Task
 from vlfusion_jax.train.accumulate import GradFunction, accumulate
-from vlfusion_jax.train.objective import Sums, make_objective, run_views, sums_of, task_scales
+from vlfusion_jax.train.combine import uncertain, with_log_variances
+from vlfusion_jax.train.objective import Sums, make_objective, sums_of, task_scales
 from vlfusion_jax.train.state import TrainState
+from vlfusion_jax.train.views import run_views
 
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
 
@@ -34,9 +36,12 @@ def make_train_step(
       model, tasks, optimizer, schedule, config: of the run.
       shardings: of the gradients, a tree like the parameters.
     """
+    is_uncertain = config.tasks.combine == "uncertainty"
     objective = make_objective(model, tasks)
+    objective = uncertain(objective) if is_uncertain else objective
     gradient = placed(jax.value_and_grad(objective, has_aux=True), shardings)
     gradient = accumulate(gradient, config.train.micro_batches, names.IMAGE)
+    gradient = with_log_variances(gradient, tasks) if is_uncertain else gradient
     scales = task_scales(tasks, config)
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
