@@ -152,9 +152,9 @@ class Vocabulary:
 def build_vocabulary(sources: Sequence[Source], data: ConfigDict, base: Vocabulary | None = None) -> Vocabulary:
     """Vocabulary of the texts of `sources`, normally the training split alone.
 
-    Answers are those given at least `data.answers_min_count` times, most frequent first, then by name; kinds are sorted
-    by name. The tokenizer is loaded from `data.tokenizer`; where that is '' it is that of `base`, the vocabulary of the
-    checkpoint that a run starts from; without either it is trained to `data.vocab_size` tokens.
+    Answers are those that the sources count at least `data.answers_min_count` times, most frequent first, then by name;
+    kinds are sorted by name. The tokenizer is loaded from `data.tokenizer`; where that is '' it is that of `base`, the
+    vocabulary of the checkpoint that a run starts from; without either it is trained to `data.vocab_size` tokens.
 
     Raises UserError where `data.tokenizer` is unusable, or where no answer is frequent enough.
     """
@@ -167,10 +167,8 @@ def build_vocabulary(sources: Sequence[Source], data: ConfigDict, base: Vocabula
     counts: Counter[str] = Counter()
     kinds: set[str] = set()
     for source in sources:
-        for index in range(len(source)):
-            for question in source.text_of(index)[1]:
-                counts.update(answer for answer, _ in question.answers)
-                kinds.add(question.kind)
+        counts.update(source.answer_counts())
+        kinds.update(question.kind for index in range(len(source)) for question in source.text_of(index)[1])
     answers = sorted((a for a, n in counts.items() if n >= data.answers_min_count), key=lambda a: (-counts[a], a))
     if counts and not answers:
         raise UserError(
