@@ -19,6 +19,7 @@ COMMANDS = {
     "train": "train a run and evaluate it; the same command again resumes it",
     "evaluate": "evaluate a trained run and print a table",
     "compare": "train several configs on the same data and budget; one table, one plot",
+    "retrieve": "find images by text and texts by image; recall on a split",
     "score": "official numbers of result files: VQA accuracy, BLEU, ROUGE-L, CIDEr",
     "predict": "answer a question about an image with a trained run",
     "convert": "read a checkpoint of Hugging Face's transformers, or write one",

@@ -29,9 +29,3 @@ def best_answers(logits: np.ndarray, answers: Sequence[str], loss: str, top: int
         exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
         probabilities = exponentials / exponentials.sum(axis=-1, keepdims=True)
     return [[Answer(answers[i], float(row[i])) for i in np.argsort(-row, kind="stable")[:top]] for row in probabilities]
-
-
-def match_probabilities(logits: np.ndarray) -> np.ndarray:
-    """How likely picture and text belong together, [rows] float64, by the matching head's logits [rows, 2]."""
-    logits = logits.astype(np.float64)
-    return 1 / (1 + np.exp(logits[:, 0] - logits[:, 1]))

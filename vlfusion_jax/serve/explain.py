@@ -14,10 +14,11 @@ from vlfusion_jax.data.examples import canvas_of
 from vlfusion_jax.models.output import FusionOutput
 from vlfusion_jax.models.spec.streams import IMAGE, JOINT, TARGET
 from vlfusion_jax.ops.optimal_transport import cosine_cost, ipot
-from vlfusion_jax.serve.answers import best_answers, match_probabilities
+from vlfusion_jax.serve.answers import best_answers
 from vlfusion_jax.serve.cells import Cells, cells_of
 from vlfusion_jax.serve.explanation import Explanation
 from vlfusion_jax.serve.inputs import image_input, text_input
+from vlfusion_jax.serve.retrieval import probabilities
 from vlfusion_jax.serve.rollout import TEXT_READS_IMAGE, Link, links, rollout
 
 if TYPE_CHECKING:
@@ -139,7 +140,8 @@ def _plan(output: FusionOutput, is_word: np.ndarray, cells: Cells) -> np.ndarray
 def _verdict(model: "Model", pixels: np.ndarray, text: str, output: FusionOutput, head: str) -> str:
     logits = output.logits
     if names.ITM in logits:
-        return f"match  {match_probabilities(np.asarray(logits[names.ITM]))[0]:.0%}"
+        [[others, match]] = np.asarray(logits[names.ITM], np.float64)
+        return f"match  {probabilities(match - others):.0%}"
     if names.VQA in logits:
         answers, loss = model.vocabulary.answers, model.config.tasks.vqa.loss
         [[best]] = best_answers(np.asarray(logits[names.VQA]), answers, loss, top=1)
