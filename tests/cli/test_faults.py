@@ -233,5 +233,5 @@ def test_an_evaluation_that_fails_lets_go_of_its_batches(monkeypatch):
     monkeypatch.setattr(evaluate, "evaluate", failing)
     job = SimpleNamespace(config=load_config("configs/tiny.py"), vocabulary=None, batch_sharding=None)
     with pytest.raises(ValueError, match="of a batch"):
-        evaluate.evaluate_split(job, {}, None)
+        evaluate.evaluator(job, None)({})
     assert closed == [True]

@@ -1,11 +1,12 @@
 """vlfusion retrieve on a split and on one's own files, against the model in Python."""
 
 import json
+from functools import cache
 
 import numpy as np
 import pytest
 
-from tests.serve.conftest import config_of, matching_model, words  # noqa: F401 (fixtures)
+from tests.serve.conftest import matching_model, words  # noqa: F401 (fixtures)
 from vlfusion_jax.cli.main import main
 from vlfusion_jax.core import names
 from vlfusion_jax.serve.model import load
@@ -15,10 +16,11 @@ from vlfusion_jax.train.meta import describe_model
 COLORS = ("red", "green", "blue")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def workdir(matching_model, words, tmp_path_factory):  # noqa: F811
     """Function family -> a work directory with a random model of it."""
 
+    @cache
     def make(family, heads=(names.CONTRASTIVE, names.ITM)):
         path, model = tmp_path_factory.mktemp(family), matching_model(family, heads)
         checkpoints = Checkpointer(path, model.config.checkpoint)
@@ -100,7 +102,7 @@ def test_own_files(capsys, workdir, folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         ([], "--workdir is missing"),
         (["--workdir={run}", "--text=a"], "--text: give --text with --images to find images"),
@@ -116,12 +118,12 @@ def test_own_files(capsys, workdir, folder, tmp_path):
         (["--workdir={here}"], "no check"),
     ],
 )
-def test_mistakes(capsys, workdir, tmp_path, words, message):  # noqa: F811
+def test_mistakes(capsys, workdir, tmp_path, arguments, message):
     (tmp_path / "empty").mkdir()
     (tmp_path / "blank.txt").write_text(" \n")
     (tmp_path / "text.txt").write_text("a cat\n")
-    path = workdir("albef") if any("{run}" in word for word in words) else ""
-    status, out, err = run(capsys, *(word.format(run=path, here=tmp_path) for word in words))
+    path = workdir("albef") if any("{run}" in word for word in arguments) else ""
+    status, out, err = run(capsys, *(word.format(run=path, here=tmp_path) for word in arguments))
     assert (status, out) == (2, "")
     assert message in err
 

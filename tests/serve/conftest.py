@@ -13,7 +13,7 @@ from vlfusion_jax.config.schema import default_config
 from vlfusion_jax.core import names
 from vlfusion_jax.core.partitioned import unbox
 from vlfusion_jax.core.tree import flatten, path_name
-from vlfusion_jax.data.records import Record
+from vlfusion_jax.data.records import Record, count_answers
 from vlfusion_jax.data.tokenizer import train_tokenizer
 from vlfusion_jax.data.vocabulary import Vocabulary, build_vocabulary
 from vlfusion_jax.models.families.table import hyperparameters, model_spec
@@ -35,6 +35,9 @@ class Captioned(list):
 
     def text_of(self, index):
         return self[index].captions, self[index].questions
+
+    def answer_counts(self):
+        return count_answers(self)
 
 
 def pictures(count: int, seed: int = 0) -> list[np.ndarray]:

@@ -11,7 +11,7 @@ from tests.serve.conftest import BOTH, TEXTS, Captioned, config_of, pictures
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.data.records import Record
-from vlfusion_jax.serve.gallery import read_gallery, retrieval_metrics
+from vlfusion_jax.serve.gallery import read_gallery, retrieval_evaluator
 from vlfusion_jax.serve.inputs import encode_pictures, encode_texts
 from vlfusion_jax.serve.retrieval import rank, shortlists
 from vlfusion_jax.train.setup import build
@@ -196,7 +196,7 @@ def test_metrics_of_a_run_on_its_mesh(source, words, matching_model):
     run = build(config, words)
     model = matching_model("albef")
     params = jax.device_put(model.params, run.strategy.replicated)
-    found = retrieval_metrics(run, params, source, shortlist=2, exact=True)
+    found = retrieval_evaluator(run, source, shortlist=2, exact=True)(params)
     gallery = read_gallery(source, config, words)
     rankings = rank(model.scorer, gallery.images, gallery.texts, 2, exact=True)
     similarity, _, exact = (each.recall(gallery.image_of_text) for each in rankings)

@@ -20,7 +20,7 @@ COMMANDS = {
     "evaluate": "evaluate a trained run and print a table",
     "compare": "train several configs on the same data and budget; one table, one plot",
     "retrieve": "find images by text and texts by image; recall on a split",
-    "score": "official numbers of result files: VQA accuracy, BLEU, ROUGE-L, CIDEr",
+    "score": "official numbers of result files: VQA accuracy, BLEU, ROUGE-L, CIDEr, consistency",
     "predict": "answer a question about an image with a trained run",
     "convert": "read a checkpoint of Hugging Face's transformers, or write one",
     "data": "build or check the data of a run",

@@ -22,7 +22,7 @@ def default_config() -> ConfigDict:
     config.tasks = _tasks()
     config.optim = _optim()
     config.train = _train()
-    config.eval = ConfigDict({"batch_size": 64})  # images per evaluation batch, over all hosts
+    config.eval = _eval()
     config.checkpoint = _checkpoint()
     config.audit = ConfigDict({"max_replicated_kib": 0})  # refuse to start above this much replication; 0 = report only
     config.published = ConfigDict()  # name -> {metric: number, ..., source: text}, printed beside our evaluation
@@ -127,6 +127,14 @@ def _train() -> ConfigDict:
     train.log_every = 10  # steps between lines of metrics.jsonl
     train.eval_every = 0  # steps between evaluations; 0 = at the end only
     return train
+
+
+def _eval() -> ConfigDict:
+    evaluation = ConfigDict({"batch_size": 64})  # images per evaluation batch, over all hosts
+    evaluation.beams = 3  # captions kept at a time where the task caption is on; 1 = always the most probable word
+    # Regular expression; captions are also scored by what it finds in them and in their references; '' = none
+    evaluation.caption_pattern = ""
+    return evaluation
 
 
 def _checkpoint() -> ConfigDict:

@@ -8,7 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from vlfusion_jax.config.keys import flatten, nearest
-from vlfusion_jax.config.views import views_in_batch, views_of
+from vlfusion_jax.config.views import views_of
 from vlfusion_jax.core import names
 from vlfusion_jax.core.arithmetic import longest_side
 from vlfusion_jax.core.errors import UserError
@@ -31,7 +31,8 @@ _POSITIVE = (
     "data.questions_per_image", "data.shorter_side", "data.side_multiple", "data.threads", "data.prefetch",
     "data.answers_min_count",
     "optim.lr", "optim.eps", "optim.head_lr_multiplier",
-    "train.steps", "train.batch_size", "train.micro_batches", "train.log_every", "eval.batch_size", "checkpoint.keep",
+    "train.steps", "train.batch_size", "train.micro_batches", "train.log_every", "eval.batch_size", "eval.beams",
+    "checkpoint.keep",
 )  # fmt: skip
 
 _NOT_NEGATIVE = (
@@ -70,6 +71,7 @@ def validate(config: ConfigDict) -> None:
     _check_data(config)
     _check_tasks(config.tasks)
     _check_whole_batch(config)
+    _check_pattern("eval.caption_pattern is", config.eval.caption_pattern)
     _check_optim(config.optim, config.train.steps)
     _check_published(config.published)
     if config.train.batch_size % config.train.micro_batches:
@@ -84,11 +86,13 @@ def validate(config: ConfigDict) -> None:
 
 
 def _check_whole_batch(config: ConfigDict) -> None:
-    """Contrasts are those of a whole batch, which micro-batches would cut."""
-    if names.PLAIN in views_in_batch(config.tasks) and config.train.micro_batches > 1:
+    """Hard pairs are those of a whole batch, which micro-batches would cut."""
+    hard = sorted(task for task, view in views_of(config.tasks).items() if view == names.HARD)
+    if hard and config.train.micro_batches > 1:
         raise UserError(
-            f"train.micro_batches is {config.train.micro_batches}, but tasks.itc and tasks.itm.negatives=hard compare "
-            "all texts and images of a batch: set train.micro_batches=1, and model.remat=full if memory is short."
+            f"train.micro_batches is {config.train.micro_batches}, but with tasks.itm.negatives=hard "
+            f"{' and '.join(hard)} pair texts and images of the whole batch: set train.micro_batches=1, and "
+            "model.remat=full if memory is short, or tasks.itm.negatives=random."
         )
     if config.tasks.itc.queue % config.train.batch_size:
         raise UserError(
@@ -188,10 +192,14 @@ def _check_optim(optim: ConfigDict, steps: int) -> None:
     if optim.final_lr > optim.lr:
         raise UserError(f"optim.final_lr {optim.final_lr} is above optim.lr {optim.lr}; lower it.")
     for pattern in optim.freeze:
-        try:
-            re.compile(pattern)
-        except (re.error, TypeError) as error:
-            raise UserError(f"optim.freeze holds {pattern!r}, which is not a regular expression: {error}.") from error
+        _check_pattern("optim.freeze holds", pattern)
+
+
+def _check_pattern(what: str, pattern: Any) -> None:
+    try:
+        re.compile(pattern)
+    except (re.error, TypeError) as error:
+        raise UserError(f"{what} {pattern!r}, which is not a regular expression: {error}.") from error
 
 
 def _check_published(published: ConfigDict) -> None:

@@ -48,6 +48,7 @@ TEXT = "text"
 TEXT_MASK = "text_mask"
 TARGET = "target"
 TARGET_POSITIONS = "target_positions"
+TARGET_PLACES = "target_places"
 MLM_POSITIONS = "positions"
 IMAGE_MODALITY = "image_modality"
 REGIONS = "regions"
@@ -67,6 +68,10 @@ KIND = "kind"
 CAPTION_WEIGHT = "weight"
 RECORD = "record"  # number of the image in its data set
 WORD_WEIGHTS = "weights"  # 1 where the next token is to be predicted
+
+# What a contrastive head gives beside its vectors.
+SCALE = "scale"
+BIAS = "bias"
 
 # What a momentum encoder adds to `PLAIN`: its vectors of the batch, and those of batches before.
 TEACHER_TEXT = "teacher_text"
@@ -105,6 +110,10 @@ GQA = "gqa"
 VISUAL_GENOME_QA = "visual_genome_qa"
 OFFICIAL_DATA = (VQAV2, NLVR2, COCO_KARPATHY, FLICKR30K, SNLI_VE, GQA, VISUAL_GENOME_QA)
 SOURCES = (SORT_OF_CLEVR, JSONL, TFDS, *OFFICIAL_DATA)
+
+# Flax collections of a decoder that is given a part of its text at a time.
+CACHE = "cache"  # keys and values of the text so far
+CONTEXT = "context"  # keys and values of what it reads, which stay as they are
 
 # Values that the backward pass may keep; dropout's masks have the name of their random stream.
 SOFTMAX = "softmax"  # logarithm of its denominator

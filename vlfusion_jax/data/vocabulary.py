@@ -149,6 +149,20 @@ class Vocabulary:
         return ids, mask, words
 
 
+def begin_and_end(model: ConfigDict, vocabulary: Vocabulary) -> tuple[int, int]:
+    """Ids of the tokens around what a model writes: its family's own, where it has them, or the vocabulary's.
+
+    Args:
+      model: `config.model`.
+      vocabulary: its tokenizer.
+
+    Raises:
+      UserError: there are none.
+    """
+    begin, end = model.get("begin_id"), model.get("end_id")
+    return vocabulary.begin_id if begin is None else begin, vocabulary.end_id if end is None else end
+
+
 def build_vocabulary(sources: Sequence[Source], data: ConfigDict, base: Vocabulary | None = None) -> Vocabulary:
     """Vocabulary of the texts of `sources`, normally the training split alone.
 

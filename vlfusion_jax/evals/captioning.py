@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from vlfusion_jax.evals.captions import caption_scores
 
 _SHOWN = ("bleu4", "rouge_l", "cider")
+# Those without a pattern; see `captioning_metrics`.
+CAPTIONING_METRICS = ("caption_exact_accuracy", *(f"caption_{name}" for name in _SHOWN))
 
 
 def captioning_metrics(

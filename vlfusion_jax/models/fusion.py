@@ -65,7 +65,9 @@ class FusionModel(nn.Module):
             `text` and `text_mask` [rows, tokens] int32; `target` and `target_mask` alike; for a word head `positions`
             [rows, p] int32. `rows` is a multiple of `images`; rows i*k … i*k+k-1 read image i, which is encoded once.
             What is missing is left out with all that is made of it: `target`, or all but it. A word head everywhere
-            takes `target_positions` [rows, p], where only some are wanted.
+            takes `target_positions` [rows, p], where only some are wanted. With `target_places` [rows, tokens],
+            `target` is a part of a text, and `target_mask` [rows, places] of the whole of it; see `Attention` for the
+            collections it then needs.
           heads: names of the heads to apply.
           train: apply dropout, from the `dropout` rng.
           capture: also return hidden states and attention weights.
@@ -84,9 +86,8 @@ class FusionModel(nn.Module):
         streams, masks, sources = self._embed(inputs, train, read)
         embedded = dict(streams) if capture else {}
         if encoded is not None:
-            given = {spec.text: (encoded.text, encoded.text_mask), spec.image: (encoded.image, encoded.image_mask)}
-            streams |= {stream: x for stream, (x, _) in given.items() if x is not None}
-            masks |= {stream: mask for stream, (_, mask) in given.items() if mask is not None}
+            both = {spec.text: (encoded.text, encoded.text_mask), spec.image: (encoded.image, encoded.image_mask)}
+            given = {stream: pair for stream, pair in both.items() if pair[0] is not None}
         streams |= {stream: x for stream, (x, _) in given.items()}
         masks |= {stream: mask for stream, (_, mask) in given.items()}
         hidden, attention, made = {}, {}, {}
@@ -94,7 +95,8 @@ class FusionModel(nn.Module):
             if not any(map(is_wanted, updated_streams(step))) or not streams.keys() >= read_streams(step):
                 continue
             if isinstance(step, Stage):
-                captured = self._stage(step, streams, masks, train, capture)
+                places = inputs.get(names.TARGET_PLACES) if step.streams == (TARGET,) else None
+                captured = self._stage(step, streams, masks, places, train, capture)
                 hidden[step.name], attention[step.name] = captured.get("hidden", {}), captured.get("attention", {})
             elif isinstance(step, Join):
                 rows = max(len(streams[s]) for s in (TEXT, IMAGE))
@@ -176,7 +178,9 @@ class FusionModel(nn.Module):
             streams[spec.stream], masks[spec.stream] = x, mask
         return streams, masks, sources
 
-    def _stage(self, stage: Stage, streams: Streams, masks: Streams, train: bool, capture: bool) -> dict:
+    def _stage(
+        self, stage: Stage, streams: Streams, masks: Streams, places: jax.Array | None, train: bool, capture: bool
+    ) -> dict:
         """Runs a stage on the streams, in place; returns what was captured."""
         updated = updated_streams(stage)
         present = tuple(dict.fromkeys(updated + stage.context))
@@ -186,8 +190,10 @@ class FusionModel(nn.Module):
             repeat_rows(read, read_masks, stage.context, len(streams[updated[0]]))
         stack = Stack(stage, self.spec.scan, self.spec.remat, train, capture, self.dtype, name=stage.name)
         with within(stage.name):
-            multiple = 1 if capture else token_multiple()  # what is captured has no padding
-            new, captured = stack(*({s: pad_tokens(x[s], multiple) for s in present} for x in (read, read_masks)))
+            # What is captured has no padding, nor has what is cached.
+            multiple = 1 if capture or places is not None else token_multiple()
+            padded, padded_masks = ({s: pad_tokens(x[s], multiple) for s in present} for x in (read, read_masks))
+            new, captured = stack(padded, padded_masks, places)
         streams.update({s: new[s][:, : streams[s].shape[1]] for s in updated})
         return captured
 

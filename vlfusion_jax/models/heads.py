@@ -90,7 +90,7 @@ class RegionLogits(nn.Module):
 
 
 class Contrast(nn.Module):
-    """A `ContrastiveHead`: unit vectors by name, `logits` [texts, images] and their `scale` [], all f32."""
+    """A `ContrastiveHead`: unit vectors by name, `logits` [texts, images], their `scale` [] and `bias` []; f32."""
 
     spec: ContrastiveHead
     dtype: Any = jnp.float32
@@ -108,10 +108,8 @@ class Contrast(nn.Module):
             scale = scale * jnp.exp(self._scalar("log_scale", self.spec.scale))
         if self.spec.temperature is not None:
             scale = scale / self._scalar("temperature", self.spec.temperature)
-        logits = logits * scale
-        if self.spec.bias is not None:
-            logits = logits + self._scalar("bias", self.spec.bias)
-        return vectors | {"logits": logits, "scale": scale}
+        bias = jnp.float32(0) if self.spec.bias is None else self._scalar("bias", self.spec.bias)
+        return vectors | {"logits": logits * scale + bias, names.SCALE: scale, names.BIAS: bias}
 
     def _scalar(self, name: str, value: float) -> jax.Array:
         return self.param(name, with_axes(nn.initializers.constant(value)), (), jnp.float32)

@@ -17,6 +17,7 @@ from vlfusion_jax.layers.norm import LayerNorm
 from vlfusion_jax.layers.positions import GridPositions, StretchedPositions
 from vlfusion_jax.layers.regions import RegionTokens, grid_boxes
 from vlfusion_jax.models.spec.inputs import ImageInput, Input, LearnedInput, RegionInput, TextInput
+from vlfusion_jax.models.spec.streams import TARGET
 from vlfusion_jax.ops.masks import keep_tokens, normalise_pixels, patch_mask, split_patches
 
 Tokens = tuple[jax.Array, jax.Array]  # [rows, tokens, width], [rows, tokens] int32
@@ -38,9 +39,10 @@ class TextTokens(nn.Module):
         self.dropout = Dropout(spec.dropout, self.train)
 
     def __call__(self, inputs: Mapping[str, jax.Array], modality: jax.Array | None) -> Tokens:
-        """Reads `text`, `text_mask` and, where given, `text_types`, or the same of `target`."""
+        """Reads `text`, `text_mask` and, where given, `text_types`, or the same of `target`, and `target_places`."""
         stream = self.spec.stream
-        x = self.embedding(inputs[stream], inputs.get(names.types_of(stream)))
+        places = inputs.get(names.TARGET_PLACES) if stream == TARGET else None
+        x = self.embedding(inputs[stream], inputs.get(names.types_of(stream)), places)
         x = self.dropout(x)
         return with_modality(x, modality, self.spec.modality), inputs[names.mask_of(stream)].astype(jnp.int32)
 

@@ -11,6 +11,7 @@ from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.data import images
 from vlfusion_jax.data.examples import canvas_of
+from vlfusion_jax.data.vocabulary import begin_and_end
 from vlfusion_jax.models.output import FusionOutput
 from vlfusion_jax.models.spec.streams import IMAGE, JOINT, TARGET
 from vlfusion_jax.ops.optimal_transport import cosine_cost, ipot
@@ -50,7 +51,7 @@ def explain(
     if not words:
         raise UserError(f"the text {text!r} has no words to show.")
     if reads.stream == TARGET:
-        words = _as_written(inputs, words, model.config.model.begin_id)
+        words = _as_written(inputs, words, begin_and_end(model.config.model, model.vocabulary)[0])
     keep = {reads.stream: inputs[names.mask_of(reads.stream)][0] > 0}
     heads = [head] if head else [each for each in (names.VQA, names.ITM) if each in model.heads][:1]
     output = model(inputs, heads, capture=True)

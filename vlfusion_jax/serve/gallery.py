@@ -1,8 +1,9 @@
 """The images of a split with all their captions, as a model reads them, and how well it retrieves them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -78,31 +79,38 @@ def read_gallery(source: Source, config: ConfigDict, vocabulary: Vocabulary) -> 
     )
 
 
-def retrieval_metrics(
-    job: Run, params: Mapping[str, Any], source: Source, shortlist: int | None = None, exact: bool = False
-) -> dict[str, float]:
-    """Recall of a run's model on a split, the same on every host.
+def retrieval_evaluator(
+    job: Run, source: Source, shortlist: int | None = None, exact: bool = False
+) -> Callable[[Any], dict[str, float]]:
+    """Function (sharded parameters) → recall of a run's model on a split, the same on every host.
 
     `text_to_image_r1`, `_r5`, `_r10` and `image_to_text_r1` … are those of the last of the rankings that `rank` gives:
     re-ranked by the matching head where the model has both heads. `similarity_text_to_image_r1` … are then those
-    before.
+    before. The function reads the images once and compiles once, at its first call.
 
     Args:
       job: see `train.setup.Run`.
-      params: sharded parameters.
       source: the split.
       shortlist, exact: see `rank`. A model without a contrastive head judges every image with every caption.
 
     Raises:
-      UserError: as `read_gallery` and `rank` do.
+      UserError: the function does, as `read_gallery` and `rank` do.
     """
-    config = job.config
-    gallery = read_gallery(source, config, job.vocabulary)
-    heads = heads_of(flatten(params))
-    scorer = Scorer(job.model, params, heads, config.eval.batch_size, job.strategy, config.attention)
-    rankings = rank(scorer, gallery.images, gallery.texts, shortlist, exact)
-    found = rankings[-1].recall(gallery.image_of_text)
-    for before in rankings[:-1]:
-        if before.name == SIMILARITY:
-            found |= {f"similarity_{name}": value for name, value in before.recall(gallery.image_of_text).items()}
-    return found
+
+    @cache
+    def opened() -> tuple[Gallery, Scorer]:
+        config = job.config
+        heads = heads_of(flatten(job.abstract_state.params))
+        scorer = Scorer(job.model, None, heads, config.eval.batch_size, job.strategy, config.attention)
+        return read_gallery(source, config, job.vocabulary), scorer
+
+    def recalls(params: Any) -> dict[str, float]:
+        gallery, scorer = opened()
+        rankings = rank(scorer.with_params(params), gallery.images, gallery.texts, shortlist, exact)
+        found = rankings[-1].recall(gallery.image_of_text)
+        for before in rankings[:-1]:
+            if before.name == SIMILARITY:
+                found |= {f"similarity_{name}": value for name, value in before.recall(gallery.image_of_text).items()}
+        return found
+
+    return recalls

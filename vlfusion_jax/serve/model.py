@@ -184,16 +184,24 @@ class Model:
         return search(self.scorer, images, read, top, shortlist)
 
     def answer(
-        self, picture: Picture, question: str, top: int = 5, beams: int = 1, max_length: int = 20
+        self,
+        picture: Picture,
+        question: str,
+        top: int = 5,
+        beams: int = 1,
+        max_length: int = 20,
+        candidates: Sequence[str] = (),
     ) -> list[Answer]:
         """The `top` most probable answers, best first; a model that reads no text gives its classes, whatever is asked.
 
-        A model without classes of answers writes one answer, found with `beams` and `max_length` as in `caption`.
+        A model without classes of answers finds the most probable of `candidates`, the probability of each being the
+        product of those of its tokens. Without candidates it writes one answer, found with `beams` and `max_length` as
+        in `caption`.
 
         Raises:
-          UserError: the model does not answer, or the picture cannot be read.
+          UserError: the model does not answer, or not by candidates, or the picture cannot be read.
         """
-        return self.answers([picture], [question], top, beams, max_length)[0]
+        return self.answers([picture], [question], top, beams, max_length, candidates)[0]
 
     def answers(
         self,
@@ -202,22 +210,39 @@ class Model:
         top: int = 5,
         beams: int = 1,
         max_length: int = 20,
+        candidates: Sequence[str] = (),
     ) -> list[list[Answer]]:
         """As `answer`, to a question about each picture, in one batch.
 
         Raises:
           UserError: as `answer`.
         """
-        if names.ANSWER in self.heads and names.VQA not in self.heads:
+        if names.ANSWER in self.heads and (candidates or names.VQA not in self.heads):
             inputs = self.encode(pictures, questions)
-            written = self._writer.write(self.params, inputs, names.ANSWER, "", beams, max_length)
+            if candidates:
+                return self._writer.choose(self.params, inputs, names.ANSWER, candidates, top)
+            written = self._writer.write(self.params, inputs, names.ANSWER, beams=beams, max_length=max_length)
             return [[answer] for answer in written]
         check_ability(self.heads, names.VQA, "cannot answer questions")
+        if candidates:
+            raise UserError("candidates: this model answers by its own classes: leave them out.")
         texts = [] if text_input(self.module.spec) is None else questions
         logits = self(self.encode(pictures, texts), (names.VQA,)).logits[names.VQA]
         return best_answers(np.asarray(logits), self.vocabulary.answers, self.config.tasks.vqa.loss, top)
 
-    def caption(self, picture: Picture, prompt: str = "", beams: int = 1, max_length: int = 20) -> str:
+    def caption(
+        self,
+        picture: Picture,
+        prompt: str = "",
+        beams: int = 1,
+        max_length: int = 20,
+        min_length: int = 0,
+        length_penalty: float = 1.0,
+        repetition_penalty: float = 1.0,
+        top_p: float | None = None,
+        temperature: float = 1.0,
+        seed: int = 0,
+    ) -> str:
         """A caption of a picture; defaults as those of `generate` of `transformers`.
 
         Args:
@@ -225,22 +250,44 @@ class Model:
           prompt: how the caption begins.
           beams: captions that are kept at a time; 1 = always the most probable token.
           max_length: tokens of the longest caption, those at its ends included.
+          min_length: tokens of the shortest one, counted alike.
+          length_penalty: with beams, above 0 favours long captions, see `models.search.Search`.
+          repetition_penalty: above 1 makes tokens that the caption already has less probable.
+          top_p: draw each token from the most probable ones that together have this probability; None = do not draw.
+          temperature: of draws; below 1 they are nearer to the most probable token.
+          seed: of draws.
 
         Raises:
-          UserError: the model writes no captions, or the picture cannot be read.
+          UserError: the model writes no captions, the picture cannot be read, or an argument means nothing.
         """
-        return self.captions([picture], prompt, beams, max_length)[0]
+        [caption] = self.captions(
+            [picture], prompt, seed, beams=beams, max_length=max_length, min_length=min_length,
+            length_penalty=length_penalty, repetition_penalty=repetition_penalty, top_p=top_p, temperature=temperature,
+        )  # fmt: skip
+        return caption
 
     def captions(
-        self, pictures: Sequence[Picture], prompt: str = "", beams: int = 1, max_length: int = 20
+        self,
+        pictures: Sequence[Picture],
+        prompt: str | Sequence[str] = "",
+        seed: int = 0,
+        **how: Any,
     ) -> list[str]:
-        """As `caption`, of pictures in one batch.
+        """A caption for each picture, as one batch; compiled once for each number of pictures.
+
+        Args:
+          pictures: each as in `caption`.
+          prompt: one for all, or one for each picture.
+          seed: of draws, whose keys differ from picture to picture.
+          how: other arguments of `caption`.
 
         Raises:
-          UserError: as `caption`.
+          UserError: as in `caption`, or too many or few prompts.
         """
         check_ability(self.heads, names.CAPTION, "writes no captions")
-        written = self._writer.write(self.params, self.encode(pictures), names.CAPTION, prompt, beams, max_length)
+        # Alone, even of a model that reads texts beside writing some.
+        inputs, _ = encode_pictures(list(pictures), self.module.spec, self.config.data)
+        written = self._writer.write(self.params, inputs, names.CAPTION, prompt, seed, **how)
         return [each.text for each in written]
 
     def explain(self, picture: Picture, text: str, method: str = ROLLOUT, head: str = "") -> Explanation:

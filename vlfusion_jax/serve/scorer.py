@@ -1,6 +1,7 @@
 """Images and texts compared by a model: unit vectors of each alone, and the matching head on pairs."""
 
 import contextlib
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -81,6 +82,12 @@ class Scorer:
         out = {"out_shardings": strategy.replicated} if strategy else {}
         self._encode = jax.jit(self._encoded, static_argnums=(0, 1), **out)
         self._judge = jax.jit(self._judged, **out)
+
+    def with_params(self, params: Any) -> "Scorer":
+        """The same programs with other parameters."""
+        other = copy.copy(self)
+        other._params = params
+        return other
 
     def encode(self, side: str, inputs: Arrays, for_pairs: bool = True) -> Encoded:
         """What the model makes of texts or images alone.

@@ -43,27 +43,42 @@ class ImageTextContrast:
     def weight(self, batch: Batch) -> jax.Array:
         return batch[WEIGHT].sum()
 
+    @property
+    def of_the_batch(self) -> tuple[str, ...]:
+        """Entries of a batch that have no row for each image."""
+        return QUEUE_TEXT, QUEUE_IMAGE, QUEUE_RECORD, SOFT_SHARE
+
+    def vectors(self, output: FusionOutput) -> dict[str, jax.Array]:
+        """All that the loss reads of a model: `text` and `image` [rows, width], `scale` and `bias` []."""
+        found = output.logits[names.CONTRASTIVE]
+        return {name: found[name] for name in (names.TEXT, names.IMAGE, names.SCALE, names.BIAS)}
+
     def loss(self, output: FusionOutput, batch: Batch) -> jax.Array:
-        found, valid = output.logits[names.CONTRASTIVE], batch[WEIGHT]
+        return self.loss_of(self.vectors(output), batch)
+
+    def loss_of(self, found: dict[str, jax.Array], batch: Batch) -> jax.Array:
+        """`loss`, from what `vectors` gives."""
+        valid = batch[WEIGHT]
         same = same_pairs(batch[RECORD], batch[TEXT], valid)
         if self.criterion == "sigmoid":
-            losses = pairwise_sigmoid(found["logits"], same, valid)
+            losses = pairwise_sigmoid(_logits(found), same, valid)
         elif TEACHER_TEXT in batch:
             losses = _against_teacher(found, batch, same)
         else:
-            ways = (found["logits"], found["logits"].T)
-            losses = sum(contrastive_cross_entropy(logits, shares(same), valid) for logits in ways) / 2
+            logits = _logits(found)
+            losses = sum(contrastive_cross_entropy(way, shares(same), valid) for way in (logits, logits.T)) / 2
         return (losses * valid).sum()
 
     def metrics(self, output: FusionOutput, batch: Batch) -> Metrics:
         """`itc_accuracy`: share of texts and images whose most similar counterpart of the batch belongs to them."""
-        valid = batch[WEIGHT]
+        return self.metrics_of(self.vectors(output), batch)
+
+    def metrics_of(self, found: dict[str, jax.Array], batch: Batch) -> Metrics:
+        """`metrics`, from what `vectors` gives."""
+        valid, logits = batch[WEIGHT], _logits(found)
         same = same_pairs(batch[RECORD], batch[TEXT], valid)
-        logits = jnp.where(valid > 0, output.logits[names.CONTRASTIVE]["logits"], MASKED_SCORE)
-        right = sum(
-            jnp.take_along_axis(same, jnp.argmax(way, axis=-1)[:, None], axis=1)[:, 0]
-            for way in (logits, jnp.where(valid > 0, output.logits[names.CONTRASTIVE]["logits"].T, MASKED_SCORE))
-        )
+        nearest = [jnp.argmax(jnp.where(valid > 0, way, MASKED_SCORE), axis=-1) for way in (logits, logits.T)]
+        right = sum(jnp.take_along_axis(same, each[:, None], axis=1)[:, 0] for each in nearest)
         return {"itc_accuracy": ((right / 2 * valid).sum(), self.weight(batch))}
 
 
@@ -77,10 +92,14 @@ def _against_teacher(found: dict[str, jax.Array], batch: Batch, same: jax.Array)
         (names.TEXT, TEACHER_TEXT, TEACHER_IMAGE, QUEUE_IMAGE),
     ):
         others = jnp.concatenate([batch[other], batch[queue]])
-        logits, soft = (found["scale"] * _products(x, others) for x in (found[own], batch[teacher]))
+        logits, soft = (found[names.SCALE] * _products(x, others) for x in (found[own], batch[teacher]))
         soft = jax.nn.softmax(jnp.where(keep, jax.lax.stop_gradient(soft), MASKED_SCORE), axis=-1)
         total = total + contrastive_cross_entropy(logits, share * soft + (1 - share) * positive, keep)
     return total / 2
+
+
+def _logits(found: dict[str, jax.Array]) -> jax.Array:
+    return found[names.SCALE] * _products(found[names.TEXT], found[names.IMAGE]) + found[names.BIAS]
 
 
 def _products(x_nd: jax.Array, y_md: jax.Array) -> jax.Array:

@@ -164,12 +164,12 @@ def build(config: Any, vocabulary: Vocabulary, devices: Sequence[jax.Device] | N
     )
 
 
-def check_best_metric(run: Run) -> None:
-    """Raise UserError unless `checkpoint.best_metric` is a metric of the run's evaluation; nothing is computed."""
+def check_best_metric(run: Run, others: Sequence[str] = ()) -> None:
+    """Raise UserError unless `checkpoint.best_metric` is a metric of the tasks, or of `others`; nothing is computed."""
     wanted = run.config.checkpoint.best_metric
     if wanted:
         batch = batch_shapes(run.config, run.vocabulary)
-        known = sorted(jax.eval_shape(run.eval_step, run.abstract_state.params, batch))
+        known = sorted([*jax.eval_shape(run.eval_step, run.abstract_state.params, batch), *others])
         if wanted not in known:
             raise UserError(
                 f"checkpoint.best_metric is {wanted!r}; the evaluation has {', '.join(known)}.{nearest(wanted, known)}"
