@@ -119,9 +119,7 @@ def test_accuracy(batch, found, output_of):
     logits, expected = text @ image.T, 0.0
     for way in (logits, logits.T):
         expected += sum(same[i, way[i, :6].argmax()] for i in range(6)) / 2
-    total, weight = ImageTextContrast().metrics(output_of(contrastive=found | {"text": text}), batch)[
-        "itc_accuracy"
-    ]
+    total, weight = ImageTextContrast().metrics(output_of(contrastive=found | {"text": text}), batch)["itc_accuracy"]
     assert float(weight) == 6
     assert 1.5 <= float(total) == expected < 6
 

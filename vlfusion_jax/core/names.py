@@ -101,10 +101,6 @@ LOG_VARIANCE = "log_variance"  # parameters that weight the tasks
 TASKS = (MLM, ITM, ITC, WPA, CAPTION, VQA, NLVR)
 VERDICTS = ("false", "true")  # classes of NLVR, by number
 
-# Flax collections of a decoder that is given a part of its text at a time.
-CACHE = "cache"  # keys and values of the text so far
-CONTEXT = "context"  # keys and values of what it reads, which stay as they are
-
 # Data sets, as `data.source` names them; the official ones are built from their authors' files.
 SORT_OF_CLEVR = "sort_of_clevr"
 JSONL = "jsonl"
@@ -118,6 +114,10 @@ GQA = "gqa"
 VISUAL_GENOME_QA = "visual_genome_qa"
 OFFICIAL_DATA = (VQAV2, NLVR2, COCO_KARPATHY, FLICKR30K, SNLI_VE, GQA, VISUAL_GENOME_QA)
 SOURCES = (SORT_OF_CLEVR, JSONL, TFDS, *OFFICIAL_DATA)
+
+# Flax collections of a decoder that is given a part of its text at a time.
+CACHE = "cache"  # keys and values of the text so far
+CONTEXT = "context"  # keys and values of what it reads, which stay as they are
 
 # Values that the backward pass may keep; dropout's masks have the name of their random stream.
 SOFTMAX = "softmax"  # logarithm of its denominator

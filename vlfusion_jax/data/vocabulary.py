@@ -117,6 +117,19 @@ class Vocabulary:
         """For each token of `encode(text, length)` the number of its word, -1 for special tokens: [length] int32."""
         return self._encode(text, length, False)[2]
 
+    def words(self, text: str, length: int) -> list[tuple[str, list[int]]]:
+        """The words of a text as it is written, each with its places among the tokens of `encode(text, length)`.
+
+        Special tokens and signs, such as `?`, are no words.
+        """
+        places: dict[int, list[int]] = {}
+        for place, word in enumerate(self.word_ids(text, length)):
+            if word >= 0:
+                places.setdefault(int(word), []).append(place)
+        offsets = self.tokenizer.encode(text).offsets
+        written = [(text[offsets[own[0]][0] : offsets[own[-1]][1]].strip(), own) for own in places.values()]
+        return [(word, own) for word, own in written if any(map(str.isalnum, word))]
+
     @cached_property
     def _encode(self):
         return lru_cache(maxsize=1 << 17)(self._encode_anew)

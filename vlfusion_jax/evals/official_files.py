@@ -1,17 +1,19 @@
 """Results and annotations in the files of the official evaluations of VQA and COCO captions."""
 
 import json
-import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vlfusion_jax.core.errors import UserError
+from vlfusion_jax.core.files import written_whole
 from vlfusion_jax.core.json_entries import entries, identifier, put, read_json, text, texts
 from vlfusion_jax.evals.captions import CaptionScores, caption_scores
 from vlfusion_jax.evals.vqa_accuracy import Answered, vqa_accuracy
 
+_COCO_NUMBER = re.compile(r"(?:^|_)(\d+)$")
 _FEWEST_ANSWERS = 2  # the accuracy compares them with each other
 
 
@@ -88,9 +90,30 @@ def write_answers(file: Path, answers: Mapping[str, str], expected_ids: Iterable
             f"{file}: {len(strange):,} of {len(found):,} answers are to no question of the split, such as {strange[0]}."
         )
     rows = [{"question_id": _as_number(key), "answer": found[key]} for key in expected]
-    aside = file.with_name(f"{file.name}.part")
-    aside.write_text(json.dumps(rows), encoding="utf-8")
-    os.replace(aside, file)
+    with written_whole(file) as aside:
+        aside.write_text(json.dumps(rows), encoding="utf-8")
+
+
+def write_captions(file: Path, captions: Iterable[tuple[str, str]]) -> None:
+    """Write the results file `[{image_id, caption}]` that COCO's evaluation server takes, in order.
+
+    Args:
+      file: to write.
+      captions: the name of each image and its caption. An image of COCO has the number that ends its name for an id, as
+        in `COCO_val2014_000000391895.jpg`, another one its name.
+
+    Raises:
+      UserError: two images have the same id.
+      OSError: the file cannot be written.
+    """
+    found: dict[int | str, str] = {}
+    for name, caption in captions:
+        stem = PurePosixPath(name.rpartition(":")[2]).stem  # behind the tar file that it lies in
+        number = _COCO_NUMBER.search(stem)
+        put(found, int(number[1]) if number else stem, caption, str(file))
+    rows = [{"image_id": key, "caption": caption} for key, caption in found.items()]
+    with written_whole(file) as aside:
+        aside.write_text(json.dumps(rows), encoding="utf-8")
 
 
 def _as_number(key: str) -> int | str:
