@@ -42,7 +42,7 @@ def test_tasks_of_positive_weight(chosen, negatives):
     ("family", "task", "message"),
     [
         ("vilt", "itc", "tasks.itc reads head 'contrastive'"),
-        ("albef", "caption", "tasks.caption reads head 'caption' .of albef, with model.decoder_layers above 0"),
+        ("albef", "caption", "tasks.caption reads head 'caption' .albef's with model.decoder_layers, vilt's with"),
         ("clip", "mlm", "tasks.mlm reads head 'mlm'"),
     ],
 )

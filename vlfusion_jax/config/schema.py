@@ -39,9 +39,11 @@ def _precision() -> ConfigDict:
 
 def _data() -> ConfigDict:
     data = ConfigDict()
-    # sort_of_clevr (generated; :N,M for N training and M test images) | jsonl (your own images and text)
+    # sort_of_clevr (generated; :N,M for N training and M test images) | jsonl (your own images and text) | vqav2 |
+    # nlvr2 | coco_karpathy | flickr30k | snli_ve | gqa | visual_genome_qa (built by vlfusion data) | tfds:coco_captions
+    # | tfds:clevr | tfds:ref_coco/CONFIG (prepared by TFDS)
     data.source = "sort_of_clevr"
-    data.path = ""  # jsonl: folder; sort_of_clevr: where it is built, '' = $VLFUSION_CACHE or ~/.cache/vlfusion_jax
+    data.path = ""  # jsonl: folder; others: where they are built, '' = $VLFUSION_CACHE or ~/.cache/vlfusion_jax
     data.train_split = "train"  # split trained on
     data.eval_split = "test"  # split evaluated on
     data.image_size = (75, 75)  # (height, width) of the array, in pixels; images are resized onto it, then padded

@@ -27,9 +27,6 @@ _CHOICES = {
     "checkpoint.best_mode": ("max", "min"),
 }
 
-# Without its numbers of images: sort_of_clevr:64,8.
-_SOURCES = ("sort_of_clevr", "jsonl")
-
 _POSITIVE = (
     "data.questions_per_image", "data.shorter_side", "data.side_multiple", "data.threads", "data.prefetch",
     "data.answers_min_count",
@@ -131,9 +128,11 @@ def _whole_numbers(key: str, value: tuple, count: int | None = None) -> None:
 
 def _check_data(config: ConfigDict) -> None:
     data = config.data
-    _one_of("data.source", data.source.partition(":")[0], _SOURCES)
-    if data.source == "jsonl" and not data.path:
+    _one_of("data.source", data.source.partition(":")[0], names.SOURCES)  # sort_of_clevr:64,8
+    if data.source == names.JSONL and not data.path:
         raise UserError("data.path is empty; set --config.data.path to the folder that holds the JSONL files.")
+    if data.source == names.TFDS:
+        raise UserError("data.source is 'tfds'; name the data set too, such as tfds:coco_captions.")
     for key in ("train_split", "eval_split"):
         _require(bool(data[key]), f"data.{key}", data[key], "must name a split")
     for key in ("question_length", "caption_length"):

@@ -101,6 +101,20 @@ TASKS = (MLM, ITM, ITC, WPA, CAPTION, VQA)
 CACHE = "cache"  # keys and values of the text so far
 CONTEXT = "context"  # keys and values of what it reads, which stay as they are
 
+# Data sets, as `data.source` names them; the official ones are built from their authors' files.
+SORT_OF_CLEVR = "sort_of_clevr"
+JSONL = "jsonl"
+TFDS = "tfds"
+VQAV2 = "vqav2"
+NLVR2 = "nlvr2"
+COCO_KARPATHY = "coco_karpathy"
+FLICKR30K = "flickr30k"
+SNLI_VE = "snli_ve"
+GQA = "gqa"
+VISUAL_GENOME_QA = "visual_genome_qa"
+OFFICIAL_DATA = (VQAV2, NLVR2, COCO_KARPATHY, FLICKR30K, SNLI_VE, GQA, VISUAL_GENOME_QA)
+SOURCES = (SORT_OF_CLEVR, JSONL, TFDS, *OFFICIAL_DATA)
+
 # Values that the backward pass may keep; dropout's masks have the name of their random stream.
 SOFTMAX = "softmax"  # logarithm of its denominator
 NORM = "norm"  # mean and deviation

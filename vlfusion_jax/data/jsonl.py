@@ -19,8 +19,10 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from vlfusion_jax.core.errors import UserError
+from vlfusion_jax.core.json_entries import json_lines, whole
+from vlfusion_jax.data.answers import soft_answers
 from vlfusion_jax.data.image_store import ImageStore, normal_name
-from vlfusion_jax.data.records import Question, Record
+from vlfusion_jax.data.records import Question, Record, count_answers
 
 
 class JsonlSource:
@@ -51,6 +53,10 @@ class JsonlSource:
             yield from captions
             yield from (question.text for question in questions)
 
+    def answer_counts(self) -> Counter[str]:
+        """How often each answer was given, if by one annotator of several."""
+        return count_answers(self)
+
 
 def open_jsonl(folder: str, split: str, fields: ConfigDict) -> JsonlSource:
     """Open `<folder>/<split>.jsonl`, checking every line and that every image exists.
@@ -70,7 +76,7 @@ def open_jsonl(folder: str, split: str, fields: ConfigDict) -> JsonlSource:
     store = ImageStore(root)
     captions: dict[str, list[str]] = {}
     questions: dict[str, list[Question]] = {}
-    for where, row in _rows(path):
+    for where, row in json_lines(path):
         image = normal_name(_text(row, fields.image, "image", where))
         if image not in captions:
             if store.find(image) is None:
@@ -91,34 +97,12 @@ def _short(name: str) -> str:
     return name if len(name) <= 80 else f"{name[:79]}…"
 
 
-def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    for number, line in _lines(path):
-        where = f"{path} line {number}"
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:  # also invalid UTF-8
-            raise UserError(f"{where} is not valid JSON: {error}") from error
-        if not isinstance(row, dict):
-            raise UserError(f"{where} is not a JSON object but {type(row).__name__}.")
-        yield where, row
-
-
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    try:
-        with path.open("rb") as file:
-            yield from enumerate(file, start=1)
-    except OSError as error:
-        raise UserError(f"cannot read '{path}': {error.strerror}; check the file and its permissions.") from error
-
-
 def _read_texts(row: dict[str, Any], fields: ConfigDict, where: str) -> tuple[list[str], list[Question]]:
     captions = row.get(fields.caption)
     captions = [] if captions is None else captions if isinstance(captions, list) else [captions]
     if not all(isinstance(text, str) and text.strip() for text in captions):
         raise UserError(f"{where}: field '{fields.caption}' is not a text or a list of texts, none of them empty.")
-    captions = [_whole(text, fields.caption, where) for text in captions]
+    captions = [whole(text, fields.caption, where) for text in captions]
     if row.get(fields.question) is None:
         if not captions:
             raise UserError(
@@ -128,7 +112,7 @@ def _read_texts(row: dict[str, Any], fields: ConfigDict, where: str) -> tuple[li
         return captions, []
     text = _text(row, fields.question, "question", where)
     kind = row.get(fields.kind)
-    kind = "" if kind is None else _whole(str(kind), fields.kind, where)
+    kind = "" if kind is None else whole(str(kind), fields.kind, where)
     return captions, [Question(text, _read_answers(row, fields, where), kind)]
 
 
@@ -136,19 +120,7 @@ def _text(row: dict[str, Any], field: str, role: str, where: str) -> str:
     value = _present(row, field, role, where)
     if not isinstance(value, str) or not value.strip():
         raise UserError(f"{where}: field '{field}' is {json.dumps(value)}, expected a text.")
-    return _whole(value, field, where)
-
-
-def _whole(text: str, field: str, where: str) -> str:
-    """`text`, refused where JSON escapes gave it half a surrogate pair, which neither files nor tokenizers take."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        half = json.dumps(text[error.start])
-        raise UserError(
-            f"{where}: field '{field}' holds {half}, half of a surrogate pair: write the whole character."
-        ) from error
-    return text
+    return whole(value, field, where)
 
 
 def _present(row: dict[str, Any], field: str, role: str, where: str) -> Any:
@@ -165,10 +137,4 @@ def _read_answers(row: dict[str, Any], fields: ConfigDict, where: str) -> tuple[
     if not given or not all(isinstance(answer, str | int | float) for answer in given):
         raise UserError(f"{where}: field '{fields.answer}' is not a text or a list of texts.")
     texts = [answer if isinstance(answer, str) else json.dumps(answer) for answer in given]
-    counts = Counter(_whole(text, fields.answer, where) for text in texts)
-    ranked = sorted(counts, key=lambda answer: (-counts[answer], answer))
-    return tuple((answer, _score(counts[answer], len(given))) for answer in ranked)
-
-
-def _score(given: int, annotators: int) -> float:
-    return min(1.0, max(3 * given / 10, given / annotators))
+    return soft_answers([whole(text, fields.answer, where) for text in texts])

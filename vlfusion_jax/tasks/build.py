@@ -55,7 +55,7 @@ def _check_heads(task: Task, spec: ModelSpec) -> None:
     has = dict(spec.heads)
     for head in (*task.heads, *((names.CONTRASTIVE,) if task.view == names.HARD else ())):
         if head not in has:
-            decoder = " (of albef, with model.decoder_layers above 0)" if head == names.CAPTION else ""
+            decoder = " (albef's with model.decoder_layers, vilt's with model.prefix_lm)" * (head == names.CAPTION)
             raise UserError(
                 f"tasks.{task.name} reads head {head!r}{decoder}, which this model does not have; it has "
                 f"{', '.join(has)}: set tasks.{task.name}.weight=0, or choose another model.family.{nearest(head, has)}"

@@ -48,15 +48,12 @@ def passes(config: Any, spec: ModelSpec) -> Iterator[Pass]:
         streams = _streams(spec)
         if group == (names.PLAIN,):
             streams = streams & alone or streams
-        elif group == (names.WRITTEN,):
-            streams = frozenset({IMAGE, TARGET})
-        if group != (names.WRITTEN,):
-            streams -= {TARGET}
+        written = group == (names.WRITTEN,) and spec.writes_into(names.CAPTION) == TARGET
+        streams = frozenset({IMAGE, TARGET}) if written else streams - {TARGET}
         if seen and IMAGE in alone:
             streams -= {IMAGE}
         seen, length = True, lengths[group[0]]
         tasks = tuple(task for task, view in views.items() if view in group)
-        written = group == (names.WRITTEN,)
         yield Pass(tasks, 0 if written else length, length * written, texts, texts, _parts(spec, streams))
     if pairs:
         tasks = tuple(task for task, view in views.items() if view == names.HARD)

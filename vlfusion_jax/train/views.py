@@ -13,6 +13,7 @@ from vlfusion_jax.models.output import FusionOutput, Texts, of_texts
 from vlfusion_jax.models.spec.streams import IMAGE
 from vlfusion_jax.models.steps import streams_alone
 from vlfusion_jax.ops.contrastive import hard_negatives, other_pairs, same_pairs
+from vlfusion_jax.ops.masks import order_of
 from vlfusion_jax.tasks.task import Batch, Task
 
 # Inputs of the model with a row for each text, but for those of one head, such as its positions. In an order: that of
@@ -59,6 +60,7 @@ def run_views(
     given: dict[str, Any] = {}
     for views in together({view: _length(batch, view) for view in heads}):
         inputs, texts = _side_by_side([view_inputs(batch, view) for view in views])
+        inputs = _to_be_written(model, inputs) if views == (names.WRITTEN,) else inputs
         of_view = dict(zip(views, texts, strict=True))
         of_head = {head: of_view[view] for view in views for head in heads[view]}
         output = _apply(model, params, inputs, of_head, rng, views, given)
@@ -80,6 +82,14 @@ def heads_of(tasks: Sequence[Task]) -> tuple[str, ...]:
 
 def _makes_pairs(tasks: Sequence[Task]) -> bool:
     return any(task.view == names.HARD for task in tasks)
+
+
+def _to_be_written(model: FusionModel, inputs: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """The inputs of `names.WRITTEN` as the model reads them: text behind an image, where it has no decoder."""
+    if model.spec.writes_into(names.CAPTION) == names.TARGET:
+        return inputs
+    written = {names.TEXT: inputs.pop(names.TARGET), names.TEXT_MASK: order_of(inputs.pop(names.mask_of(names.TARGET)))}
+    return inputs | written
 
 
 def _length(batch: Batch, view: str) -> int:
