@@ -1,6 +1,7 @@
 """Small models with random parameters that match images and texts."""
 
 import re
+from collections import Counter
 from collections.abc import Callable
 
 import jax
@@ -13,7 +14,7 @@ from vlfusion_jax.config.schema import default_config
 from vlfusion_jax.core import names
 from vlfusion_jax.core.partitioned import unbox
 from vlfusion_jax.core.tree import path_name
-from vlfusion_jax.data.records import Record
+from vlfusion_jax.data.records import EncodedImage, Record
 from vlfusion_jax.data.vocabulary import Vocabulary, build_vocabulary
 from vlfusion_jax.models.families.table import hyperparameters, model_spec
 from vlfusion_jax.models.fusion import FusionModel
@@ -27,8 +28,13 @@ TEXTS = ("a red cat", "two dogs on a lawn", "it rains", "a cat beside two dogs",
 class Captioned(list):
     """A source held in memory."""
 
+    images_per_record, labelled = 1, False
+
     def texts(self):
         return (text for record in self for text in record.captions)
+
+    def answer_counts(self) -> Counter[str]:
+        return Counter()
 
     def text_of(self, index):
         return self[index].captions, self[index].questions
@@ -54,7 +60,8 @@ def config_of(family: str) -> ConfigDict:
 @pytest.fixture(scope="session")
 def words() -> Vocabulary:
     return build_vocabulary(
-        [Captioned([Record(b"", "", (*TEXTS, "it is green", "it is blue"), ())])], default_config().data
+        [Captioned([Record((EncodedImage(b"", ""),), (*TEXTS, "it is green", "it is blue"), ())])],
+        default_config().data,
     )
 
 

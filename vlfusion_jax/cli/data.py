@@ -109,13 +109,15 @@ def _summary(source: Source, vocabulary: Vocabulary, data) -> dict[str, str]:
     sizes, kinds, captions, questions = Counter(), Counter(), [], []
     for index in tqdm(range(len(source)), desc="decoding images", unit=" images", leave=False, disable=None):
         record = source[index]
-        sizes["×".join(map(str, decode_image(record.image, record.image_name).shape[:2]))] += 1
+        for image in record.images:
+            sizes["×".join(map(str, decode_image(image.data, image.name).shape[:2]))] += 1
         captions += record.captions
         questions += record.questions
         kinds.update(question.kind for question in record.questions if question.kind)
     known = sum(any(answer in vocabulary.answer_id for answer, _ in question.answers) for question in questions)
+    records = f"{len(source):,} pairs" if source.images_per_record == 2 else f"{len(source):,}"
     rows = {
-        "images": f"{len(source):,}, height×width {_listed([size for size, _ in sizes.most_common()])}",
+        "images": f"{records}, height×width {_listed([size for size, _ in sizes.most_common()])}",
         "captions": f"{len(captions):,}{_lengths(captions, vocabulary, data.caption_length)}",
         "questions": f"{len(questions):,}{_lengths([q.text for q in questions], vocabulary, data.question_length)}",
     }

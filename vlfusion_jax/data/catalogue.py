@@ -45,7 +45,7 @@ def open_catalogued(name: str, data_dir: Path, split: str) -> PreparedSource:
     names, texts = [], []
     for index in tqdm(range(len(rows)), desc=f"reading {name} {split}", unit=" images", leave=False, mininterval=0.5):
         row = rows[index]
-        names.append(f"{name}/{split}/{_name(row, index)}")
+        names.append((f"{name}/{split}/{_name(row, index)}",))
         texts.append(known(row))
     return PreparedSource(rows, names, texts)
 

@@ -118,13 +118,13 @@ def _side_by_side(views: Sequence[Mapping[str, jax.Array]]) -> tuple[dict[str, j
     inputs = {name: value for view in views for name, value in view.items()}
     if names.TEXT not in inputs:
         return inputs, [None] * len(views)
-    images = len(views[0][names.IMAGE])
-    counts = [len(view[names.TEXT]) // images for view in views]
+    records = min(len(views[0][key]) for key in (names.IMAGE, names.TEXT))  # of a pair one text, two images
+    counts = [len(view[names.TEXT]) // records for view in views]
     of = sum(counts)
     for name in [name for name in _OF_TEXTS if name in inputs]:
-        parts = [view[name].reshape(images, count, -1) for view, count in zip(views, counts, strict=True)]
-        inputs[name] = jnp.concatenate(parts, axis=1).reshape(images * of, -1)
-    return inputs, [Texts(sum(counts[:i]), count, of, images * of) for i, count in enumerate(counts)]
+        parts = [view[name].reshape(records, count, -1) for view, count in zip(views, counts, strict=True)]
+        inputs[name] = jnp.concatenate(parts, axis=1).reshape(records * of, -1)
+    return inputs, [Texts(sum(counts[:i]), count, of, records * of) for i, count in enumerate(counts)]
 
 
 def _hard_pairs(
