@@ -7,6 +7,7 @@ from setuptools import find_packages, setup
 # The configs a user edits lie at the top of the repository and are installed as vlfusion_jax.configs.
 CONFIGS = {
     "vlfusion_jax.configs": "configs",
+    "vlfusion_jax.configs.finetune_tasks": "configs/finetune_tasks",
     "vlfusion_jax.configs.pretrain": "configs/pretrain",
     "vlfusion_jax.configs.shardings": "configs/shardings",
 }

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from vlfusion_jax.config.schema import default_config
+from vlfusion_jax.core import names
 from vlfusion_jax.data.source import open_source
 
 COLORS = ("red", "green", "blue", "black", "white")
@@ -31,8 +32,8 @@ def clevr_config(clevr_folder) -> ConfigDict:
     config.data.questions_per_image = 5
     config.train.batch_size = 8
     config.eval.batch_size = 8
-    for task in config.tasks.values():
-        task.weight = 1.0
+    for task in (names.MLM, names.ITM, names.VQA):
+        config.tasks[task].weight = 1.0
     return config
 
 
@@ -95,8 +96,8 @@ def jsonl_config() -> Callable[[Path], ConfigDict]:
         config.data.questions_per_image = 2
         config.train.batch_size = 4
         config.eval.batch_size = 4
-        for task in config.tasks.values():
-            task.weight = 1.0
+        for task in (names.MLM, names.ITM, names.VQA):
+            config.tasks[task].weight = 1.0
         return config
 
     return make

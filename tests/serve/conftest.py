@@ -1,6 +1,7 @@
 """Small models with random parameters, as `load` gives them."""
 
 import re
+from collections import Counter
 from collections.abc import Callable
 
 import jax
@@ -13,7 +14,7 @@ from vlfusion_jax.config.schema import default_config
 from vlfusion_jax.core import names
 from vlfusion_jax.core.partitioned import unbox
 from vlfusion_jax.core.tree import flatten, path_name
-from vlfusion_jax.data.records import Record, count_answers
+from vlfusion_jax.data.records import EncodedImage, Record
 from vlfusion_jax.data.tokenizer import train_tokenizer
 from vlfusion_jax.data.vocabulary import Vocabulary, build_vocabulary
 from vlfusion_jax.models.families.table import hyperparameters, model_spec
@@ -30,14 +31,16 @@ ANSWERS = ("red", "green", "blue")
 class Captioned(list):
     """A source held in memory."""
 
+    images_per_record, labelled = 1, False
+
     def texts(self):
         return (text for record in self for text in record.captions)
 
+    def answer_counts(self) -> Counter[str]:
+        return Counter()
+
     def text_of(self, index):
         return self[index].captions, self[index].questions
-
-    def answer_counts(self):
-        return count_answers(self)
 
 
 def pictures(count: int, seed: int = 0) -> list[np.ndarray]:
@@ -60,7 +63,8 @@ def config_of(family: str) -> ConfigDict:
 @pytest.fixture(scope="session")
 def words() -> Vocabulary:
     return build_vocabulary(
-        [Captioned([Record(b"", "", (*TEXTS, "it is green", "it is blue"), ())])], default_config().data
+        [Captioned([Record((EncodedImage(b"", ""),), (*TEXTS, "it is green", "it is blue"), ())])],
+        default_config().data,
     )
 
 

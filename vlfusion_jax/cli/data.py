@@ -10,7 +10,6 @@ answers, and the share of texts that the configured lengths cut. It ends with an
 """
 
 from collections import Counter
-from collections.abc import Container
 from pathlib import Path
 
 from absl import flags
@@ -24,9 +23,9 @@ from vlfusion_jax.core.columns import aligned
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.data.images import decode_image
 from vlfusion_jax.data.pipeline import check_data, check_eval_data
-from vlfusion_jax.data.records import Question, Source
+from vlfusion_jax.data.records import Source
 from vlfusion_jax.data.source import data_folder, open_source
-from vlfusion_jax.data.vocabulary import Vocabulary, build_vocabulary
+from vlfusion_jax.data.vocabulary import Vocabulary, build_vocabulary, unanswerable
 
 ACTIONS = (names.SORT_OF_CLEVR, *names.OFFICIAL_DATA, "check")
 _SHOWN = 12
@@ -84,16 +83,12 @@ def _build_official(name: str, manual_dir: Path, data_dir: Path) -> None:
         cells = [(each["reason"], each["split"], each["first"], f"{each['count']:,}") for each in dropped]
         print("\n".join(["", *aligned([("left out", "of", "such as", "number"), *cells], left=3)]))
     least = DATA_SETS[name].answers_min_count
-    answers = {answer for answer, count in read_answer_counts(folder).items() if count >= least}
-    if answers and "train" in splits:
+    counts = read_answer_counts(folder)
+    answers = {answer for answer, count in counts.items() if count >= least}
+    if counts and "train" in splits:
         print(f"\n{len(answers):,} answers were given {least} times or more (data.answers_min_count={least})")
-        print(_unanswerable([question for entry in splits["train"] for question in entry.questions], answers))
-
-
-def _unanswerable(questions: list[Question], answers: Container[str]) -> str:
-    """How many of the questions training leaves out."""
-    without = sum(not any(answer in answers for answer, _ in question.answers) for question in questions)
-    return f"{without:,} of the {len(questions):,} training questions have none of them: they are not trained on"
+        if left_out := unanswerable((each for entry in splits["train"] for each in entry.questions), answers):
+            print(left_out)
 
 
 def _check(config) -> None:
@@ -114,13 +109,15 @@ def _summary(source: Source, vocabulary: Vocabulary, data) -> dict[str, str]:
     sizes, kinds, captions, questions = Counter(), Counter(), [], []
     for index in tqdm(range(len(source)), desc="decoding images", unit=" images", leave=False, disable=None):
         record = source[index]
-        sizes["×".join(map(str, decode_image(record.image, record.image_name).shape[:2]))] += 1
+        for image in record.images:
+            sizes["×".join(map(str, decode_image(image.data, image.name).shape[:2]))] += 1
         captions += record.captions
         questions += record.questions
         kinds.update(question.kind for question in record.questions if question.kind)
     known = sum(any(answer in vocabulary.answer_id for answer, _ in question.answers) for question in questions)
+    records = f"{len(source):,} pairs" if source.images_per_record == 2 else f"{len(source):,}"
     rows = {
-        "images": f"{len(source):,}, height×width {_listed([size for size, _ in sizes.most_common()])}",
+        "images": f"{records}, height×width {_listed([size for size, _ in sizes.most_common()])}",
         "captions": f"{len(captions):,}{_lengths(captions, vocabulary, data.caption_length)}",
         "questions": f"{len(questions):,}{_lengths([q.text for q in questions], vocabulary, data.question_length)}",
     }

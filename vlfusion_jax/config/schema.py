@@ -62,6 +62,8 @@ def _data() -> ConfigDict:
     data.fields = ConfigDict(  # jsonl: names of the fields
         {"image": "image", "question": "question", "answer": "answer", "caption": "caption", "kind": "kind"}
     )
+    data.fields.statement = "statement"  # with its label: about an image, or a pair of images
+    data.fields.label = "label"
     data.flip = False  # mirror half of the training images; never where a text says left or right
     data.randaugment = ""  # random changes of training images: '' | vilt | albef, see data/randaugment.py
     data.shift = 0  # most pixels of a random translation of training images
@@ -100,6 +102,7 @@ def _tasks() -> ConfigDict:
     tasks.vqa = ConfigDict({"weight": 1.0, "schedule": ()})
     tasks.vqa.loss = "bce"  # bce (soft targets) | ce
     tasks.vqa.hidden = 0  # hidden channels of the answer head; 0 = twice the width
+    tasks.nlvr = ConfigDict({"weight": 0.0, "schedule": ()})  # on pairs of images, by itself
     return tasks
 
 
@@ -122,7 +125,7 @@ def _optim() -> ConfigDict:
 def _train() -> ConfigDict:
     train = ConfigDict()
     train.steps = 1000  # updates in all
-    train.batch_size = 64  # images per update, over all hosts
+    train.batch_size = 64  # images, or pairs of images, per update, over all hosts
     train.micro_batches = 1  # gradient accumulation: parts that a batch is computed in; divides batch_size
     train.log_every = 10  # steps between lines of metrics.jsonl
     train.eval_every = 0  # steps between evaluations; 0 = at the end only
@@ -130,7 +133,7 @@ def _train() -> ConfigDict:
 
 
 def _eval() -> ConfigDict:
-    evaluation = ConfigDict({"batch_size": 64})  # images per evaluation batch, over all hosts
+    evaluation = ConfigDict({"batch_size": 64})  # images, or pairs, per evaluation batch, over all hosts
     evaluation.beams = 3  # captions kept at a time where the task caption is on; 1 = always the most probable word
     # Regular expression; captions are also scored by what it finds in them and in their references; '' = none
     evaluation.caption_pattern = ""

@@ -70,6 +70,7 @@ def validate(config: ConfigDict) -> None:
     _whole_numbers("data.image_size", config.data.image_size, 2)
     _check_data(config)
     _check_tasks(config.tasks)
+    _check_pairs(config)
     _check_whole_batch(config)
     _check_pattern("eval.caption_pattern is", config.eval.caption_pattern)
     _check_optim(config.optim, config.train.steps)
@@ -174,6 +175,19 @@ def _check_contrast(tasks: ConfigDict) -> None:
         )
     if itc.momentum and not itc.weight:
         raise UserError("tasks.itc.momentum is set, but tasks.itc.weight is 0: set it above 0, or momentum to 0.")
+
+
+def _check_pairs(config: ConfigDict) -> None:
+    """Pairs of images have no other text than their statement."""
+    if not config.tasks.nlvr.weight:
+        return
+    others = [f"tasks.{name}.weight" for name in names.TASKS if name != names.NLVR and config.tasks[name].weight]
+    if others:
+        raise UserError(
+            f"tasks.nlvr is about pairs of images, the other tasks about single ones: set {' and '.join(others)} to 0."
+        )
+    count = config.data.questions_per_image
+    _require(count == 1, "data.questions_per_image", count, "must be 1 with tasks.nlvr: a pair shows one statement")
 
 
 def _check_schedule(key: str, points: tuple) -> None:

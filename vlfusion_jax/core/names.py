@@ -40,6 +40,7 @@ MATCH = "match"  # the image's own caption, or another's
 PLAIN = "plain"  # its own caption
 WRITTEN = "written"  # its own caption, to be written
 HARD = "hard"  # pairs made of `PLAIN` on the device: all that match, then those most alike of the others
+STATEMENT = "statement"  # about a pair of images
 
 # Model inputs: the shared image, and per view the text.
 IMAGE = "image"
@@ -61,6 +62,8 @@ MLM_LABELS = "labels"
 MLM_WEIGHTS = "weights"
 ITM_LABEL = "label"
 ITM_WEIGHT = "weight"
+NLVR_LABEL = "label"
+NLVR_WEIGHT = "weight"
 ANSWER_IDS = "answer_ids"
 ANSWER_SCORES = "answer_scores"
 ANSWER_WEIGHT = "weight"
@@ -87,15 +90,16 @@ ITM = "itm"
 ITC = "itc"
 WPA = "wpa"
 VQA = "vqa"
-HEAD = "head_"  # what the names of the heads' modules begin with, for parameter groups and fine-tuning
 NLVR = "nlvr"
+HEAD = "head_"  # what the names of the heads' modules begin with, for parameter groups and fine-tuning
 RETRIEVAL = "retrieval"
 CONTRASTIVE = "contrastive"
 REGION = "region"
 CAPTION = "caption"
 ANSWER = "answer"  # a text, where VQA is a class
 LOG_VARIANCE = "log_variance"  # parameters that weight the tasks
-TASKS = (MLM, ITM, ITC, WPA, CAPTION, VQA)
+TASKS = (MLM, ITM, ITC, WPA, CAPTION, VQA, NLVR)
+VERDICTS = ("false", "true")  # classes of NLVR, by number
 
 # Data sets, as `data.source` names them; the official ones are built from their authors' files.
 SORT_OF_CLEVR = "sort_of_clevr"

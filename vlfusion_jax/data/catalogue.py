@@ -45,7 +45,7 @@ def open_catalogued(name: str, data_dir: Path, split: str) -> PreparedSource:
     names, texts = [], []
     for index in tqdm(range(len(rows)), desc=f"reading {name} {split}", unit=" images", leave=False, mininterval=0.5):
         row = rows[index]
-        names.append(f"{name}/{split}/{_name(row, index)}")
+        names.append((f"{name}/{split}/{_name(row, index)}",))
         texts.append(known(row))
     return PreparedSource(rows, names, texts)
 
@@ -67,10 +67,18 @@ def _advice(name: str) -> str:
     )
 
 
+class _Encoded(tfds.decode.SkipDecoding):
+    """Leaves images encoded, in sequences too, which TFDS's own does with TensorFlow alone."""
+
+    def decode_batch_example_np(self, batch: Any) -> Any:
+        """The encoded images."""
+        return batch
+
+
 def _skip_images(features: Any) -> Any:
     """Decoders that leave every image encoded."""
     if isinstance(features, tfds.features.Image):
-        return tfds.decode.SkipDecoding()
+        return _Encoded()
     if isinstance(features, tfds.features.Sequence):
         return _skip_images(features.feature)
     if isinstance(features, tfds.features.FeaturesDict):

@@ -5,6 +5,7 @@ import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import tensorflow_datasets as tfds
 
@@ -20,8 +21,10 @@ def prepare(folder: Path, name: str, make: Callable[[], tfds.core.DatasetBuilder
         builder = make()  # sees what another process built while this one waited
         tfds.disable_progress_bar()  # our bars know how many images there will be
         try:
-            with redirect_stdout(io.StringIO()):  # where TFDS announces a download that does not happen
-                builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
+            # TFDS announces a download that does not happen, and makes a folder for it.
+            with redirect_stdout(io.StringIO()), TemporaryDirectory() as empty:
+                config = tfds.download.DownloadConfig(try_download_gcs=False)
+                builder.download_and_prepare(download_dir=empty, download_config=config)
         finally:
             tfds.enable_progress_bar()
             with suppress(OSError):  # not empty, or never made

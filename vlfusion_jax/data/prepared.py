@@ -5,37 +5,43 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from vlfusion_jax.core.errors import UserError
-from vlfusion_jax.data.records import Question, Record, count_answers
+from vlfusion_jax.data.records import EncodedImage, Question, Record, count_answers
 
 Texts = tuple[tuple[str, ...], tuple[Question, ...]]
 
 
 class PreparedSource:
-    """Records whose images are feature `image` of the rows of a data set."""
+    """Records whose images are features of the rows of a data set."""
 
     def __init__(
         self,
         rows: Sequence[dict[str, Any]],
-        names: Sequence[str],
+        names: Sequence[tuple[str, ...]],
         texts: Sequence[Texts],
         answer_counts: Counter[str] | None = None,
+        features: tuple[str, ...] = ("image",),
+        labelled: bool = False,
     ):
-        """`names` and `texts` are those of `rows`, in which images are encoded.
+        """`names` of images and `texts` are those of `rows`, whose `features` are encoded images, one or two.
 
-        `answer_counts` are those that the data set publishes; None counts the answers of these records.
+        `answer_counts` are those that the data set publishes; None counts the answers of these records. `labelled` as
+        of `Source`.
         """
-        self._rows = rows
+        self.images_per_record, self.labelled = len(features), labelled
+        self._rows, self._features = rows, features
         self._names = names
         self._texts = texts
         self._answer_counts = answer_counts
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Number of images, or of pairs."""
         return len(self._names)
 
     def __getitem__(self, index: int) -> Record:
-        """Record `index`, reading its image."""
-        return Record(bytes(self._rows[index]["image"]), self._names[index], *self._texts[index])
+        """Record `index`, reading its images."""
+        row = self._rows[index]
+        named = zip(self._features, self._names[index], strict=True)
+        return Record(tuple(EncodedImage(bytes(row[feature]), name) for feature, name in named), *self._texts[index])
 
     def text_of(self, index: int) -> Texts:
         """(captions, questions) of record `index`."""

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.data import sort_of_clevr
 from vlfusion_jax.data.prepare import prepare
-from vlfusion_jax.data.records import Question, Record, count_answers
+from vlfusion_jax.data.records import EncodedImage, Question, Record, count_answers
 
 SPLITS = ("train", "test")
 
@@ -82,6 +82,9 @@ class SortOfClevr(tfds.core.GeneratorBasedBuilder):
 class SortOfClevrSource:
     """One split of a built dataset as records; texts and PNG bytes stay in memory once read (some KB an image)."""
 
+    images_per_record = 1
+    labelled = False
+
     def __init__(self, builder: tfds.core.DatasetBuilder, split: str):
         """Open `split`, 'train' or 'test', of a prepared `builder`."""
         self._rows = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
@@ -92,8 +95,7 @@ class SortOfClevrSource:
         row = self._rows[index]
         questions = zip(row["question"], row["answer"], row["kind"], strict=True)
         return Record(
-            image=bytes(row["image"]),
-            image_name=f"sort_of_clevr/{self._split}/{index}",
+            images=(EncodedImage(bytes(row["image"]), f"sort_of_clevr/{self._split}/{index}"),),
             captions=(row["caption"].decode(),),
             questions=tuple(Question(q.decode(), ((a.decode(), 1.0),), k.decode()) for q, a, k in questions),
         )

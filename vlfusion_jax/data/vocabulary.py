@@ -1,7 +1,7 @@
 """What a run calls things: text tokens, answers, question kinds. Kept with every checkpoint."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from tokenizers import Tokenizer, decoders, models
 
 from vlfusion_jax.core.errors import UserError
-from vlfusion_jax.data.records import Source
+from vlfusion_jax.data.records import Question, Source
 from vlfusion_jax.data.tokenizer import ROLES, SPECIAL_TOKENS, load_tokenizer, special_token, train_tokenizer
 
 MAX_ANSWERS_PER_QUESTION = 10  # as many as VQA has annotators
@@ -196,6 +196,15 @@ def build_vocabulary(sources: Sequence[Source], data: ConfigDict, base: Vocabula
         answers_per_question=max(map(most_answers, sources), default=1),
         rows=base.rows if base is not None else 0,
     )
+
+
+def unanswerable(questions: Iterable[Question], answers: Container[str]) -> str:
+    """A sentence on how many questions have none of `answers`, which training leaves out; '' where there are none."""
+    known = [any(answer in answers for answer, _ in question.answers) for question in questions]
+    without = known.count(False)
+    if not without:
+        return ""
+    return f"{without:,} of {len(known):,} training questions have no answer in the vocabulary: they are left out"
 
 
 def most_answers(source: Source) -> int:

@@ -182,9 +182,13 @@ def test_nlvr2(nlvr2, tmp_path):
         assert row[name] == (nlvr2 / f"images/train/63/train-7-0-img{side}.png").read_bytes()
     assert list(row["question"]["text"]) == [b"Said by train-7-0-0.", b"Said by train-7-0-1."]
     assert list(row["question"]["id"]) == [b"train-7-0-0", b"train-7-0-1"]
-    assert list(row["answer"]["text"]) == [b"True", b"False"]
-    with pytest.raises(UserError, match="'nlvr2' has pairs of images"):
-        opened("nlvr2", tmp_path / "built", "train")
+    assert list(row["answer"]["text"]) == [b"true", b"false"]
+    source = opened("nlvr2", tmp_path / "built", "train")
+    assert (source.images_per_record, source.labelled) == (2, True)
+    for side, image in enumerate(source[0].images):
+        assert image.data == (nlvr2 / f"images/train/63/train-7-0-img{side}.png").read_bytes()
+        assert image.name.endswith(f"train-7-0-img{side}.png")
+    assert [question.answers for question in source[0].questions] == [(("true", 1.0),), (("false", 1.0),)]
 
 
 def test_nlvr2_from_a_clone(nlvr2, tmp_path):

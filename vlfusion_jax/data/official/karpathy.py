@@ -39,12 +39,13 @@ def read_flickr30k(folder: Path) -> Contents:
     Raises:
       UserError: as `read_coco`.
     """
-    images = image_folder(folder, FLICKR_IMAGES)
-    return _read(folder / "dataset_flickr30k.json", lambda row, place: images)
+    return _read(folder / "dataset_flickr30k.json", lambda row, place: image_folder(folder, FLICKR_IMAGES))
 
 
 def _read(file: Path, parent: Callable[[dict[str, Any], str], str]) -> Contents:
     contents, seen = Contents(), {}
+    if not file.is_file():
+        return contents
     for place, row in rows_of(file, entries(file, read_json(file), "images")):
         image = f"{parent(row, place)}/{plain_name(text(row, 'filename', place), place)}"
         put(seen, image, place, place)

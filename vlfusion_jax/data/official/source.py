@@ -17,10 +17,9 @@ def open_official(name: str, data_dir: Path, split: str) -> PreparedSource:
     """Open `split` of data set `name`, built below `data_dir`; 'trainval' and 'train+val' are both splits together.
 
     Raises:
-      UserError: it is not built, it has no such split, its records are pairs of images, or its files do not fit.
+      UserError: it is not built, it has no such split, or its files do not fit.
     """
-    if len(DATA_SETS[name].images) > 1:
-        raise UserError(f"data.source '{name}' has pairs of images, which runs do not read yet.")
+    data_set = DATA_SETS[name]
     folder = folder_of(name, data_dir)
     if not folder.is_dir():
         raise UserError(
@@ -31,11 +30,13 @@ def open_official(name: str, data_dir: Path, split: str) -> PreparedSource:
     check_splits(parts, splits_of(folder), str(folder))
     entries = [entry for part in parts for entry in read_entries(folder, part)]
     rows = tfds.builder_from_directory(folder).as_data_source(
-        "+".join(parts), decoders={"image": tfds.decode.SkipDecoding()}
+        "+".join(parts), decoders={image: tfds.decode.SkipDecoding() for image in data_set.images}
     )
     _check_fit(rows, entries, folder)
     texts = [(entry.captions, entry.questions) for entry in entries]
-    return PreparedSource(rows, [entry.images[0] for entry in entries], texts, read_answer_counts(folder))
+    return PreparedSource(
+        rows, [entry.images for entry in entries], texts, read_answer_counts(folder), data_set.images, data_set.labelled
+    )
 
 
 def _check_fit(rows, entries: list[Entry], folder: Path) -> None:

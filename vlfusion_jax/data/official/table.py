@@ -19,6 +19,7 @@ class DataSet:
       homepage: where it comes from.
       images: names of the images of a record.
       answers_min_count: `data.answers_min_count` of the published set of answers.
+      labelled: see `data.records.Source`.
     """
 
     read: Callable[[Path], Contents]
@@ -26,6 +27,7 @@ class DataSet:
     homepage: str
     images: tuple[str, ...] = ("image",)
     answers_min_count: int = 1
+    labelled: bool = False
 
 
 DATA_SETS = {
@@ -40,6 +42,7 @@ DATA_SETS = {
         "train.json, dev.json, test1.json (or a clone nlvr/), images/train/, dev/, test1/",
         "https://lil.nlp.cornell.edu/nlvr",
         images=("left_image", "right_image"),
+        labelled=True,
     ),
     names.COCO_KARPATHY: DataSet(
         karpathy.read_coco,
@@ -55,6 +58,7 @@ DATA_SETS = {
         snli_ve.read,
         "snli_ve_train.jsonl, snli_ve_dev.jsonl, snli_ve_test.jsonl, flickr30k-images/",
         "https://github.com/necla-ml/SNLI-VE",
+        labelled=True,
     ),
     names.GQA: DataSet(gqa.read, "*_balanced_questions.json, images/", "https://cs.stanford.edu/people/dorarad/gqa"),
     names.VISUAL_GENOME_QA: DataSet(
