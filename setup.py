@@ -35,7 +35,9 @@ CORE = [
 TPU, CUDA12, CUDA13 = (f"jax[{kind}]>=0.7.2,<0.13" for kind in ("tpu", "cuda12", "cuda13"))
 TEST = [
     TPU,  # its compiler, for machines that are not here
+    "ipykernel>=6.29,<8",
     "kubeflow-trainer-api>=2.3,<3",  # models of the schemas of JobSet and Kubernetes
+    "nbclient>=0.10.2,<0.12",
     "pot>=0.9.5,<0.10",  # optimal transport
     "pytest>=8.3,<10",
     "pytest-xdist>=3.6,<4",

@@ -1,7 +1,6 @@
 """Small models with random parameters, as `load` gives them."""
 
 import re
-from collections import Counter
 from collections.abc import Callable
 
 import jax
@@ -14,7 +13,7 @@ from vlfusion_jax.config.schema import default_config
 from vlfusion_jax.core import names
 from vlfusion_jax.core.partitioned import unbox
 from vlfusion_jax.core.tree import flatten, path_name
-from vlfusion_jax.data.records import EncodedImage, Record
+from vlfusion_jax.data.records import EncodedImage, Record, count_answers
 from vlfusion_jax.data.tokenizer import train_tokenizer
 from vlfusion_jax.data.vocabulary import Vocabulary, build_vocabulary
 from vlfusion_jax.models.families.table import hyperparameters, model_spec
@@ -36,11 +35,11 @@ class Captioned(list):
     def texts(self):
         return (text for record in self for text in record.captions)
 
-    def answer_counts(self) -> Counter[str]:
-        return Counter()
-
     def text_of(self, index):
         return self[index].captions, self[index].questions
+
+    def answer_counts(self):
+        return count_answers(self)
 
 
 def pictures(count: int, seed: int = 0) -> list[np.ndarray]:

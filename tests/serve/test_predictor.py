@@ -10,7 +10,7 @@ from vlfusion_jax.config.dump import dump_plain
 from vlfusion_jax.config.schema import default_config
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
-from vlfusion_jax.data.records import EncodedImage, Question, Record
+from vlfusion_jax.data.records import EncodedImage, Question, Record, count_answers
 from vlfusion_jax.data.vocabulary import build_vocabulary
 from vlfusion_jax.models.families.table import hyperparameters
 from vlfusion_jax.serve.predictor import Predictor, answer_some
@@ -33,6 +33,9 @@ class Pictures(list):
 
     def text_of(self, index):
         return self[index].captions, self[index].questions
+
+    def answer_counts(self):
+        return count_answers(self)
 
 
 def picture(seed):

@@ -45,7 +45,8 @@ def found():
     """What a contrastive head gives."""
     rng = np.random.default_rng(2)
     text, image = (unit(rng.normal(size=(N, WIDTH))).astype(np.float32) for _ in range(2))
-    return {"text": text, "image": image, "logits": SCALE * text @ image.T, "scale": np.float32(SCALE)}
+    scalars = {"scale": np.float32(SCALE), "bias": np.float32(-0.4)}
+    return {"text": text, "image": image, "logits": SCALE * text @ image.T - np.float32(0.4)} | scalars
 
 
 def against_batch(logits, batch):
@@ -111,16 +112,14 @@ def test_an_empty_queue_and_no_soft_share_compare_with_the_teacher_of_the_batch(
 
 
 def test_accuracy(batch, found, output_of):
-    same, logits = same_of(batch), found["logits"].copy()
-    logits[2, 2] = logits.max() + 1
-    logits[0, 3] = logits.max() + 1  # another image of the same record
-    logits[4, 6] = logits.max() + 1  # an image without a caption
-    expected = 0.0
+    same, text, image = same_of(batch), found["text"].copy(), found["image"]
+    text[2] = image[2]
+    text[0] = image[3]  # another image of the same record
+    text[4] = image[6]  # an image without a caption
+    logits, expected = text @ image.T, 0.0
     for way in (logits, logits.T):
         expected += sum(same[i, way[i, :6].argmax()] for i in range(6)) / 2
-    total, weight = ImageTextContrast().metrics(output_of(contrastive=found | {"logits": logits}), batch)[
-        "itc_accuracy"
-    ]
+    total, weight = ImageTextContrast().metrics(output_of(contrastive=found | {"text": text}), batch)["itc_accuracy"]
     assert float(weight) == 6
     assert 1.5 <= float(total) == expected < 6
 
