@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from vlfusion_jax.cli.main import main
-from vlfusion_jax.data.records import Question, Record
+from vlfusion_jax.data.records import EncodedImage, Question, Record
 from vlfusion_jax.evals.official_files import write_captions
 
 
@@ -76,11 +76,14 @@ def test_a_picture_of_the_words_is_drawn(workdir, tmp_path, words):
 
 def test_a_split_becomes_a_file_for_the_server(workdir, tmp_path, monkeypatch, capsys):
     class Split(list):
+        images_per_record = 1
+
         def text_of(self, index):
             return self[index].captions, self[index].questions
 
     data = (workdir.parent / "images" / "blue.png").read_bytes()
-    source = Split(Record(data, f"{i}.png", (), (Question("which color", (), id=str(40 - i)),)) for i in range(3))
+    shown = (EncodedImage(data, "blue.png"),)
+    source = Split(Record(shown, (), (Question("which color", (), id=str(40 - i)),)) for i in range(3))
     out = tmp_path / "answers.json"
     command = ["predict", f"--workdir={workdir}", "--split=test", f"--out={out}", "--format=evalai"]
     assert main(command) == 2  # the run's own data have no ids

@@ -8,8 +8,8 @@ from PIL import Image
 
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
-from vlfusion_jax.data.records import Question, Record
-from vlfusion_jax.serve.batches import answer_split, caption_split, predict_lines, read_lines
+from vlfusion_jax.data.records import EncodedImage, Question, Record
+from vlfusion_jax.serve.batches import answer_split, caption_images, predict_lines, read_lines
 
 QUESTIONS = ("what", "what colour is that snowfall", "is that a red thing", "is " * 12, "what colour")
 
@@ -92,6 +92,8 @@ def test_a_file_without_lines_is_refused(folder):
 class Split(list):
     """A source held in memory."""
 
+    images_per_record = 1
+
     def text_of(self, index):
         return self[index].captions, self[index].questions
 
@@ -100,10 +102,11 @@ def split(folder, ids=True):
     def question(i, k):
         return Question(QUESTIONS[(i + k) % 5], (), id=f"{10 * i + k}" if ids else "")
 
-    return Split(
-        Record((folder / f"{i}.png").read_bytes(), f"{i}.png", (), tuple(question(i, k) for k in range(i % 3)))
-        for i in range(5)
-    )
+    def record(i):
+        shown = EncodedImage((folder / f"{i}.png").read_bytes(), f"{i}.png")
+        return Record((shown,), (), tuple(question(i, k) for k in range(i % 3)))
+
+    return Split(map(record, range(5)))
 
 
 def test_every_question_of_a_split_is_answered_and_every_image_captioned(make_model, folder):
@@ -116,6 +119,10 @@ def test_every_question_of_a_split_is_answered_and_every_image_captioned(make_mo
         answer_split(model, split(folder, ids=False), 4)
     with pytest.raises(UserError, match="no questions"):
         answer_split(model, Split(source[:1]), 4)
+    pairs = Split(source)
+    pairs.images_per_record = 2
+    with pytest.raises(UserError, match="pairs of images"):
+        answer_split(model, pairs, 4)
     writer = make_model("blip", heads=(names.CAPTION,), model__patch_size=8, model__begin_id=2, model__end_id=3)
     expected = [(f"{i}.png", writer.caption(folder / f"{i}.png")) for i in range(5)]
-    assert caption_split(writer, source, 3) == expected
+    assert caption_images(writer, source, 3) == expected

@@ -24,7 +24,7 @@ from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.core.files import written_whole
 from vlfusion_jax.data.source import open_source
 from vlfusion_jax.evals.official_files import write_answers, write_captions
-from vlfusion_jax.serve.batches import answer_split, caption_split, predict_lines, read_lines
+from vlfusion_jax.serve.batches import answer_split, caption_images, predict_lines, read_lines
 from vlfusion_jax.serve.explain import METHODS, ROLLOUT
 from vlfusion_jax.serve.model import Model, load
 from vlfusion_jax.serve.writing import check_ability
@@ -130,6 +130,6 @@ def _write_split(model: Model, values: flags.FlagValues) -> None:
         write_answers(out, dict(zip(ids, answers, strict=True)), ids)
         print(f"{len(ids):,} answers are in {out}")
     else:
-        captions = caption_split(model, source, values.batch_size)
+        captions = caption_images(model, source, values.batch_size)
         write_captions(out, captions)
         print(f"{len(captions):,} captions are in {out}")

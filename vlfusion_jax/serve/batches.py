@@ -138,7 +138,8 @@ def answer_split(model: Model, source: Source, size: int) -> tuple[list[str], li
     """Ids of all questions of a split, and the answer to each.
 
     Raises:
-      UserError: the split asks nothing or has no ids, an image cannot be decoded, or the model does not answer.
+      UserError: the split asks nothing, has no ids or pairs of images, an image cannot be decoded, or the model does
+        not answer.
     """
     asked = [(index, question) for index in range(len(source)) for question in source.text_of(index)[1]]
     if not asked:
@@ -156,11 +157,11 @@ def answer_split(model: Model, source: Source, size: int) -> tuple[list[str], li
     return [question.id for _, question in asked], answers
 
 
-def caption_split(model: Model, source: Source, size: int) -> list[tuple[str, str]]:
+def caption_images(model: Model, source: Source, size: int) -> list[tuple[str, str]]:
     """The name of every image of a split with its caption.
 
     Raises:
-      UserError: an image cannot be decoded, or the model writes no captions.
+      UserError: the split has pairs of images, an image cannot be decoded, or the model writes no captions.
     """
     found = []
     everything = range(len(source))
@@ -174,6 +175,8 @@ def _read_in_order(
     source: Source, items: Sequence[int], records: Sequence[int], size: int, unit: str
 ) -> Iterator[tuple[Sequence[int], list[tuple[str, np.ndarray]]]]:
     """At most `size` items at a time with the image of each one's record and its name; decoded once for a batch."""
+    if source.images_per_record > 1:
+        raise UserError("the split is of pairs of images; one at a time is predicted.")
 
     def read(index: int) -> tuple[str, np.ndarray]:
         record = source[index]
