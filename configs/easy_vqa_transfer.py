@@ -1,7 +1,7 @@
-"""easy-VQA from weights that know nothing of questions, and from nothing: how many steps the pretraining saves.
+r"""easy-VQA from weights that know nothing of questions, and from nothing: how many steps the pretraining saves.
 
 Commands: vlfusion train --config=configs/noto_retrieval.py --config.data.path=EMOJI
-          vlfusion compare --data=FOLDER --out=runs/transfer \\
+          vlfusion compare --data=FOLDER --out=runs/transfer \
             --configs=configs/easy_vqa_transfer.py,configs/easy_vqa_transfer.py:runs/noto_retrieval
 
 Both folders are laid out as the README's "Your own images and text" says. Without an argument the run begins at random,
