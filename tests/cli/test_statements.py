@@ -12,6 +12,7 @@ from vlfusion_jax.train.converted import read_parameters
 SMALL = [
     "--config.model.width=16", "--config.model.heads=2", "--config.model.layers=1", "--config.model.mlp_width=16",
     "--config.model.patch_size=8", "--config.model.grid=(2,2)", "--config.precision.compute=float32",
+    "--config.data.source=jsonl", "--config.data.eval_split=test",
     "--config.data.image_size=(16,16)", "--config.data.resize=fit", "--config.data.randaugment=",
     "--config.data.vocab_size=64", "--config.data.question_length=8", "--config.data.caption_length=8",
     "--config.optim.warmup_steps=1", "--config.train.steps=2", "--config.train.micro_batches=2",
@@ -32,7 +33,11 @@ def write(folder, rows, images):
 @pytest.fixture
 def pairs(tmp_path):
     rows = [
-        {"image": [f"{n}.png", f"{n + 1}.png"], "sentence": ("one is red", "both are wide")[n % 2], "label": n % 3 == 0}
+        {
+            "image": [f"{n}.png", f"{n + 1}.png"],
+            "statement": ("one is red", "both are wide")[n % 2],
+            "label": n % 3 == 0,
+        }
         for n in range(9)
     ]
     return write(tmp_path / "pairs", rows, [f"{n}.png" for n in range(10)])
@@ -69,7 +74,9 @@ def test_pairs_from_weights_of_single_images(pairs, tmp_path, capsys):
     assert metrics["accuracy_blind"] == pytest.approx(6 / 9)
     assert trained.startswith("\n".join(table)), "the same, from the checkpoint"
 
-    assert main(["data", "check", "--config=configs/finetune_tasks/nlvr2.py", f"--config.data.path={pairs}"]) == 0
+    assert (
+        main(["data", "check", "--config=configs/finetune_tasks/nlvr2.py", *SMALL, f"--config.data.path={pairs}"]) == 0
+    )
     assert "9 pairs, height×width 20×30" in capsys.readouterr().out
 
 
@@ -83,7 +90,8 @@ def test_entailment(tmp_path, capsys):
         "--config.model.image_width=16", "--config.model.image_heads=2", "--config.model.image_mlp_width=16",
         "--config.tasks.vqa.hidden=16",
     ]  # fmt: skip
-    command = ["train", "--config=configs/finetune_tasks/snli_ve.py", f"--config.data.path={folder}", *small]
+    fields = [f"--config.data.path={folder}", "--config.data.fields.statement=hypothesis"]
+    command = ["train", "--config=configs/finetune_tasks/snli_ve.py", *fields, *small]
     assert main([*command, f"--workdir={tmp_path / 'run'}"]) == 0
     out = capsys.readouterr().out
     counts = {line.split()[0]: int(line.split()[-1]) for line in out.splitlines() if line.startswith(labels)}
@@ -106,6 +114,5 @@ def test_faults(pairs, tmp_path, capsys, monkeypatch, change, message):
     monkeypatch.setenv("VLFUSION_CACHE", str(tmp_path / "cache"))
     command = ["train", "--config=configs/finetune_tasks/nlvr2.py", *SMALL, f"--workdir={tmp_path / 'run'}"]
     path = [] if "clevr" in change else [f"--config.data.path={pairs}"]
-    split = ["--config.data.eval_split=test"]
-    assert main([*command, *path, *split, change]) == 2
+    assert main([*command, *path, change]) == 2
     assert message in capsys.readouterr().err
