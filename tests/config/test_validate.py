@@ -76,7 +76,7 @@ def test_shipped_configs_are_valid(name):
         ),
         (
             {"tasks__itm__negatives": "hard", "tasks__wpa__weight": 0.1, "train__micro_batches": 2},
-            "train.micro_batches is 2, but with tasks.itm.negatives=hard itm and wpa pair .*: set train.micro_batches=1",
+            "train.micro_batches is 2, but with tasks.itm.negatives=hard itm and wpa pair .*: set train.micro_ba",
         ),
         (
             {"tasks__combine": "sample", "tasks__mlm__weight": 0.0, "tasks__itm__weight": 0.0},
