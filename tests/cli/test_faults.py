@@ -140,7 +140,7 @@ FAULTS = {
     "empty test data": (lambda data: (data / "test.jsonl").write_text("\n"), [], "has no record in split 'test'"),
     "no captions": (
         lambda data: edit(data, '"caption"', '"title"'), [],
-        "tasks mlm and itm need captions, but split 'train' has none",
+        "tasks mlm, itm and mrm need captions, but split 'train' has none",
     ),
     "no question": (
         lambda data: edit(data, '"question"', '"query"'), [], "task vqa finds no question in split 'train'",

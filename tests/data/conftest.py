@@ -14,6 +14,7 @@ from PIL import Image
 from vlfusion_jax.config.schema import default_config
 from vlfusion_jax.data.source import open_source
 
+TASKS = ("mlm", "itm", "vqa")
 COLORS = ("red", "green", "blue", "black", "white")
 
 
@@ -24,15 +25,15 @@ def clevr_folder(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def clevr_config(clevr_folder) -> ConfigDict:
-    """All three tasks on 40 + 21 Sort-of-CLEVR images, 8 images and 5 questions each a batch."""
+    """`TASKS` on 40 + 21 Sort-of-CLEVR images, 8 images and 5 questions each a batch."""
     config = default_config()
     config.data.source = "sort_of_clevr:40,21"
     config.data.path = str(clevr_folder)
     config.data.questions_per_image = 5
     config.train.batch_size = 8
     config.eval.batch_size = 8
-    for task in config.tasks.values():
-        task.weight = 1.0
+    for task in TASKS:
+        config.tasks[task].weight = 1.0
     return config
 
 
@@ -84,7 +85,7 @@ def write_jsonl() -> Callable[..., Path]:
 
 @pytest.fixture
 def jsonl_config() -> Callable[[Path], ConfigDict]:
-    """Function folder -> config with all three tasks on the JSONL set there, 4 images and 2 questions each a batch."""
+    """Function folder -> config with `TASKS` on the JSONL set there, 4 images and 2 questions each a batch."""
 
     def make(folder: Path) -> ConfigDict:
         config = default_config()
@@ -95,8 +96,8 @@ def jsonl_config() -> Callable[[Path], ConfigDict]:
         config.data.questions_per_image = 2
         config.train.batch_size = 4
         config.eval.batch_size = 4
-        for task in config.tasks.values():
-            task.weight = 1.0
+        for task in TASKS:
+            config.tasks[task].weight = 1.0
         return config
 
     return make

@@ -78,6 +78,10 @@ def _tasks() -> ConfigDict:
     tasks.mlm.rate = 0.15  # share of caption tokens to predict
     tasks.mlm.whole_word = False  # mask all pieces of a word together
     tasks.itm = ConfigDict({"weight": 0.0, "schedule": ()})
+    tasks.mrm = ConfigDict({"weight": 0.0, "schedule": ()})
+    tasks.mrm.rate = 0.15  # share of the image's patches or regions to predict
+    tasks.mrm.target = "feature"  # feature: normalised pixels, or a region's vector | class: a patch's mean colour
+    tasks.mrm.loss = "mse"  # mse | smooth_l1, of target=feature
     tasks.vqa = ConfigDict({"weight": 1.0, "schedule": ()})
     tasks.vqa.loss = "bce"  # bce (soft targets) | ce
     tasks.vqa.hidden = 0  # hidden channels of the answer head; 0 = twice the width

@@ -16,6 +16,8 @@ _CHOICES = {
     "attention": ("xla", "splash", "cudnn"),
     "precision.compute": ("float32", "bfloat16"),
     "tasks.vqa.loss": ("bce", "ce"),
+    "tasks.mrm.target": ("feature", "class"),
+    "tasks.mrm.loss": ("mse", "smooth_l1"),
     "data.resize": ("fit", "shorter", "stretch", "crop", "side_crop", "shorter_crop"),
     "data.randaugment": ("", "vilt", "albef"),
     "data.resample": ("auto", "nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"),
@@ -35,8 +37,8 @@ _POSITIVE = (
 
 _NOT_NEGATIVE = (
     "seed", "data.shift", "data.eval_limit", "tasks.mlm.weight", "tasks.itm.weight", "tasks.vqa.weight",
-    "tasks.vqa.hidden", "optim.warmup_steps", "optim.final_lr", "optim.weight_decay", "optim.clip_norm",
-    "train.eval_every", "checkpoint.every", "audit.max_replicated_kib",
+    "tasks.mrm.weight", "tasks.vqa.hidden", "optim.warmup_steps", "optim.final_lr", "optim.weight_decay",
+    "optim.clip_norm", "train.eval_every", "checkpoint.every", "audit.max_replicated_kib",
 )  # fmt: skip
 
 _BELOW_ONE = ("optim.b1", "optim.b2")
@@ -46,7 +48,7 @@ _SMALLEST_VOCABULARY = 6
 # [CLS], one piece, [SEP].
 _SHORTEST_TEXT = 3
 
-_TASKS = (names.MLM, names.ITM, names.VQA)
+_TASKS = (names.MLM, names.ITM, names.VQA, names.MRM)
 
 
 def validate(config: ConfigDict) -> None:
@@ -136,7 +138,8 @@ def _check_data(config: ConfigDict) -> None:
 def _check_tasks(tasks: ConfigDict) -> None:
     if not any(tasks[name].weight > 0 for name in _TASKS):
         raise UserError(f"no task is on: set one of {', '.join(f'tasks.{name}.weight' for name in _TASKS)} above 0.")
-    _require(0 < tasks.mlm.rate < 1, "tasks.mlm.rate", tasks.mlm.rate, "must be above 0 and below 1")
+    for name in (names.MLM, names.MRM):
+        _require(0 < tasks[name].rate < 1, f"tasks.{name}.rate", tasks[name].rate, "must be above 0 and below 1")
     for name in _TASKS:
         _check_schedule(f"tasks.{name}.schedule", tasks[name].schedule)
 

@@ -37,6 +37,7 @@ LOGICAL_AXES = (
 QUESTION = "question"
 MASKED = "masked"
 MATCH = "match"
+MASKED_IMAGE = "masked_image"  # whose image has hidden cells, so that no other view shares it
 
 # Model inputs: the shared image, and per view the text.
 IMAGE = "image"
@@ -51,6 +52,7 @@ REGIONS = "regions"
 BOXES = "boxes"
 REGION_MASK = "region_mask"
 ALIGNMENT = "alignment"
+HIDDEN = "hidden"  # numbers of cells, -1 = none
 
 # Targets, per view.
 MLM_LABELS = "labels"
@@ -61,11 +63,14 @@ ANSWER_IDS = "answer_ids"
 ANSWER_SCORES = "answer_scores"
 ANSWER_WEIGHT = "weight"
 KIND = "kind"
+REGION_LABELS = "region_labels"
+REGION_CLASSES = "region_classes"
 
 # Tasks, which are also the names of their heads, and heads that no task trains by itself.
 MLM = "mlm"
 ITM = "itm"
 VQA = "vqa"
+MRM = "mrm"
 HEAD = "head_"  # what the names of the heads' modules begin with, for parameter groups and fine-tuning
 NLVR = "nlvr"
 RETRIEVAL = "retrieval"
@@ -73,7 +78,10 @@ CONTRASTIVE = "contrastive"
 REGION = "region"
 CAPTION = "caption"
 ANSWER = "answer"  # a text, where VQA is a class
-VIEW_OF_TASK = {MLM: MASKED, ITM: MATCH, VQA: QUESTION}
+VIEW_OF_TASK = {MLM: MASKED, ITM: MATCH, VQA: QUESTION, MRM: MASKED_IMAGE}
+
+# Parameters that a run may lack and another have.
+MASK_VECTOR = "mask_vector"
 
 # Values that the backward pass may keep; dropout's masks have the name of their random stream.
 SOFTMAX = "softmax"  # logarithm of its denominator
@@ -88,6 +96,7 @@ DROPOUT = "dropout"
 ORDER = "order"
 CHOICE = "choice"
 MASKING = "masking"
+HIDING = "hiding"
 MATCHING = "matching"
 AUGMENT = "augment"
 SCENES = "scenes"

@@ -7,7 +7,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from vlfusion_jax.core import names
+from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.data import images
+from vlfusion_jax.data.hiding import hide_cells, max_hidden
 from vlfusion_jax.data.masking import mask_tokens, max_predictions
 from vlfusion_jax.data.randaugment import RECIPES, rand_augment
 from vlfusion_jax.data.records import Question, Record
@@ -28,11 +30,19 @@ class Layout:
     fill_texts: bool
     mask_rate: float
     whole_word: bool
+    patch: int
+    hide_rate: float
 
     @property
     def captioned(self) -> bool:
         """Whether any view shows a caption."""
-        return bool(self.views & {names.MASKED, names.MATCH})
+        return bool(self.views & {names.MASKED, names.MATCH, names.MASKED_IMAGE})
+
+    @property
+    def hidden_room(self) -> int:
+        """Room for hidden cells of an image; `patch` must not be 0."""
+        height, width = self.canvas.size
+        return max_hidden(self.hide_rate, (height // self.patch) * (width // self.patch))
 
 
 def canvas_of(data: ConfigDict) -> images.Canvas:
@@ -45,11 +55,29 @@ def fills_texts(config: ConfigDict) -> bool:
     return config.model.get("fill_texts", False)
 
 
+def patch_side(model: ConfigDict) -> int:
+    """Pixels along each side of the patches that a model of `config.model` reads images as; 0 = it reads none."""
+    tower = model.get("image_tower", model.get("image_tokens", "regions" if "region_patch" in model else "patch"))
+    if tower.startswith("regions"):
+        return model.region_patch
+    return model.get("patch_size", 0) if tower in ("patch", "transformer", "vit", "clip_vit") else 0
+
+
 def layout_of(config: ConfigDict) -> Layout:
-    """The layout a run's configuration asks for: the views of the tasks whose weight is not 0."""
+    """The layout a run's configuration asks for: the views of the tasks whose weight is not 0.
+
+    Raises UserError where cells of the image are to be hidden and there is no telling which those are.
+    """
     data = config.data
+    views = frozenset(view for task, view in names.VIEW_OF_TASK.items() if config.tasks[task].weight)
+    patch = patch_side(config.model)
+    if names.MASKED_IMAGE in views and not patch:
+        raise UserError(
+            f"task mrm hides patches of the image, but the model of family {config.model.family!r} reads none: set "
+            "model.region_patch, model.image_tokens or model.image_tower, whichever it has, or tasks.mrm.weight=0."
+        )
     return Layout(
-        views=frozenset(view for task, view in names.VIEW_OF_TASK.items() if config.tasks[task].weight),
+        views=views,
         canvas=canvas_of(data),
         questions=data.questions_per_image,
         question_length=data.question_length,
@@ -57,6 +85,8 @@ def layout_of(config: ConfigDict) -> Layout:
         fill_texts=fills_texts(config),
         mask_rate=config.tasks.mlm.rate,
         whole_word=config.tasks.mlm.whole_word,
+        patch=patch,
+        hide_rate=config.tasks.mrm.rate,
     )
 
 
@@ -88,6 +118,12 @@ def row_shapes(layout: Layout, vocabulary: Vocabulary) -> dict[str, tuple[tuple[
             names.ITM_WEIGHT: ((1,), np.float32),
         },
     }
+    if names.MASKED_IMAGE in layout.views:
+        views[names.MASKED_IMAGE] = {
+            names.TEXT: ((1, layout.caption_length), np.int32),
+            names.TEXT_MASK: ((1, layout.caption_length), np.int32),
+            names.HIDDEN: ((1, layout.hidden_room), np.int32),
+        }
     for view in sorted(layout.views):
         shapes |= {names.key(view, name): shape for name, shape in views[view].items()}
     return shapes
@@ -203,18 +239,33 @@ def match_view(caption: str | None, matches: bool, layout: Layout, vocabulary: V
     )
 
 
+def masked_image_view(
+    caption: str | None, image_mask: np.ndarray, layout: Layout, vocabulary: Vocabulary, rng: np.random.Generator
+) -> Arrays:
+    """The caption, one row, and which cells of its image are hidden; without a caption none are.
+
+    `image_mask` [H, W] is that of the image as it is shown.
+    """
+    ids, mask = vocabulary.encode(caption or "", layout.caption_length, layout.fill_texts)
+    hidden = hide_cells(
+        image_mask if caption is not None else np.zeros_like(image_mask), layout.patch, layout.hide_rate, rng
+    )
+    return _keyed(names.MASKED_IMAGE, {names.TEXT: ids[None], names.TEXT_MASK: mask[None], names.HIDDEN: hidden[None]})
+
+
 def _keyed(view: str, arrays: Arrays) -> Arrays:
     return {names.key(view, name): array for name, array in arrays.items()}
 
 
 def without_weight(example: Arrays) -> Arrays:
     """The same example, counting for no task."""
-    weights = {
-        names.key(names.QUESTION, names.ANSWER_WEIGHT),
-        names.key(names.MASKED, names.MLM_WEIGHTS),
-        names.key(names.MATCH, names.ITM_WEIGHT),
+    nothing = {
+        names.key(names.QUESTION, names.ANSWER_WEIGHT): 0,
+        names.key(names.MASKED, names.MLM_WEIGHTS): 0,
+        names.key(names.MATCH, names.ITM_WEIGHT): 0,
+        names.key(names.MASKED_IMAGE, names.HIDDEN): -1,
     }
-    return {key: np.zeros_like(array) if key in weights else array for key, array in example.items()}
+    return {key: np.full_like(array, nothing[key]) if key in nothing else array for key, array in example.items()}
 
 
 def concatenate(examples: Sequence[Arrays]) -> Arrays:

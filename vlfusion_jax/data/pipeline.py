@@ -89,6 +89,7 @@ def _train_example(
 ) -> Arrays:
     choice = numpy_rng(config.seed, names.CHOICE, number)
     texts: list[str] = []
+    caption = None
     example: Arrays = {}
     if names.QUESTION in layout.views:
         known = [question for question in record.questions if examples.is_answerable(question, vocabulary)]
@@ -103,7 +104,9 @@ def _train_example(
         )  # fmt: skip
         texts += [caption or ""]
     augment = numpy_rng(config.seed, names.AUGMENT, number)
-    return examples.augmented_image_view(record, layout, config.data, texts, augment) | example
+    image = examples.augmented_image_view(record, layout, config.data, texts, augment)
+    hiding = numpy_rng(config.seed, names.HIDING, number)
+    return image | example | _masked_image_view(caption, image, layout, vocabulary, hiding)
 
 
 def _caption_views(
@@ -125,6 +128,14 @@ def _caption_views(
         shown = matching.foreign_caption(source, captions, tokens, choice) if replaced else caption
         views |= examples.match_view(shown, not replaced, layout, vocabulary)
     return views
+
+
+def _masked_image_view(
+    caption: str | None, image: Arrays, layout: Layout, vocabulary: Vocabulary, hiding: np.random.Generator
+) -> Arrays:
+    if names.MASKED_IMAGE not in layout.views:
+        return {}
+    return examples.masked_image_view(caption, image[names.IMAGE_MASK][0], layout, vocabulary, hiding)
 
 
 def eval_batches(
@@ -192,6 +203,8 @@ def _eval_example(
             caption, record.captions, number in negatives, layout, source, vocabulary,
             numpy_rng(EVAL_SEED, names.CHOICE, number), numpy_rng(EVAL_SEED, names.MASKING, number),
         )  # fmt: skip
+        hiding = numpy_rng(EVAL_SEED, names.HIDING, number)
+        example |= _masked_image_view(caption, example, layout, vocabulary, hiding)
     return example
 
 
@@ -199,7 +212,8 @@ def check_data(config: ConfigDict, source: Source, vocabulary: Vocabulary) -> No
     """Raise UserError where a view that the tasks read would be empty for all of `source`, the training split."""
     layout, split = examples.layout_of(config), config.data.train_split
     if not layout.views:
-        raise UserError("no task is on: set one of tasks.mlm.weight, tasks.itm.weight, tasks.vqa.weight above 0.")
+        weights = ", ".join(f"tasks.{name}.weight" for name in names.VIEW_OF_TASK)
+        raise UserError(f"no task is on: set one of {weights} above 0.")
     if names.MASKED in layout.views:
         _ = vocabulary.mask_id  # or its complaint
     numbers = range(len(source))
@@ -212,8 +226,8 @@ def check_data(config: ConfigDict, source: Source, vocabulary: Vocabulary) -> No
             raise UserError(f"task vqa is on, but no answer of split '{split}' is in the vocabulary of the run.")
     if layout.captioned and not any(source.text_of(number)[0] for number in numbers):
         raise UserError(
-            f"tasks mlm and itm need captions, but split '{split}' has none: set tasks.mlm.weight=0 and"
-            " tasks.itm.weight=0, or name the caption field in data.fields.caption."
+            f"tasks mlm, itm and mrm need captions, but split '{split}' has none: set tasks.mlm.weight=0,"
+            " tasks.itm.weight=0 and tasks.mrm.weight=0, or name the caption field in data.fields.caption."
         )
     if names.MATCH in layout.views:
         matching.check_captions_differ(source, partial(examples.caption_tokens, layout=layout, vocabulary=vocabulary))

@@ -14,7 +14,7 @@ from vlfusion_jax.layers.embeddings import Table
 from vlfusion_jax.layers.recurrent import RecurrentStack
 from vlfusion_jax.layers.stack import Stack
 from vlfusion_jax.models.heads import ClassLogits, Contrast, LateLogits, RegionLogits, WordLogits
-from vlfusion_jax.models.inputs import ImageTokens, LearnedTokens, Regions, TextTokens
+from vlfusion_jax.models.inputs import ImageTokens, LearnedTokens, Regions, TextTokens, hidden_tokens
 from vlfusion_jax.models.output import FusionOutput, Texts, of_texts
 from vlfusion_jax.models.pooling import Combined, Pooled, pool_tokens
 from vlfusion_jax.models.spec.heads import ClassHead, ContrastiveHead, RegionHead, WordHead
@@ -23,6 +23,7 @@ from vlfusion_jax.models.spec.model import ModelSpec
 from vlfusion_jax.models.spec.steps import Add, Bridge, Join, Recurrent, Transform
 from vlfusion_jax.models.spec.streams import IMAGE, JOINT, POOLED, TARGET, TEXT, pooled_of
 from vlfusion_jax.models.steps import Bridged, Transformed, pad_tokens, repeat_rows, updated_streams
+from vlfusion_jax.ops.cells import pick_cells
 from vlfusion_jax.parallel.strategy import constrain, token_multiple, within
 
 Streams = dict[str, jax.Array]
@@ -56,7 +57,8 @@ class FusionModel(nn.Module):
             `text` and `text_mask` [rows, tokens] int32; `target` and `target_mask` alike; for a word head `positions`
             [rows, p] int32. `rows` is a multiple of `images`; rows i*k … i*k+k-1 read image i, which is encoded once.
             Without `target` all that makes it is left out. A word head everywhere takes `target_positions` [rows, p],
-            where only some are wanted.
+            where only some are wanted. `hidden` [images, p] int32 numbers cells of the image, patches or regions, that
+            the model does not see, -1 = none; each image then has one text, and region heads predict these cells.
           heads: names of the heads to apply.
           train: apply dropout, from the `dropout` rng.
           capture: also return hidden states and attention weights.
@@ -205,7 +207,10 @@ class FusionModel(nn.Module):
             module = WordLogits(spec, source.vocab, self.dtype, name=module_name)
             return module(streams[spec.stream], positions, sources[source.stream].word_copies())
         if isinstance(spec, RegionHead):
-            return RegionLogits(spec, self.dtype, name=module_name)(streams[self.spec.image])
+            tokens = streams[self.spec.image]
+            if names.HIDDEN in inputs:
+                tokens = pick_cells(tokens, hidden_tokens(self.spec.input(IMAGE), inputs))
+            return RegionLogits(spec, self.dtype, name=module_name)(tokens)
         if isinstance(spec, ContrastiveHead):
             return Contrast(spec, self.dtype, name=module_name)(streams, masks)
         assert isinstance(spec, ClassHead)

@@ -52,9 +52,9 @@ class FusionOutput:
       text_mask, image_mask: 1 where the token is real.
       pooled: [rows, width], what class heads read; None for a model that pools nothing, a tuple under late fusion.
       logits: predictions of the heads asked for, by name: word logits [rows, positions, vocab], class logits
-        [rows, classes], {name: [images, tokens, size]} of regions; f32. Tables are padded; padded classes are masked
-        by a large negative number. A contrastive head gives unit vectors {name: [rows, width]} and `logits`
-        [texts, images].
+        [rows, classes], {name: [images, tokens or hidden cells, size]} of regions; f32. Tables are padded; padded
+        classes are masked by a large negative number. A contrastive head gives unit vectors {name: [rows, width]} and
+        `logits` [texts, images].
       streams: the other streams as they are in the end, by name; pooled vectors as streams of one token.
       embedded: {stream: [rows, tokens, width]} before the first step; empty unless captured.
       hidden: {stage: {stream: [layers, rows, tokens, width]}}; empty unless captured.

@@ -19,6 +19,7 @@ from vlfusion_jax.train.state import TrainState
 from vlfusion_jax.train.tower_settings import FUSION, differing_settings
 
 HEADS = rf"^{names.HEAD}"
+MASK_VECTOR = rf"/{names.MASK_VECTOR}$"
 ANSWER_HEAD = names.HEAD + names.VQA
 TEXT_POSITIONS = r"^text/embedding/positions/table$"
 # Parts of a model that are its tower of text or image: input, layers, and the norm behind them.
@@ -147,10 +148,12 @@ def _check_data(meta: dict[str, Any], vocabulary: Vocabulary, source: str) -> No
 def _params_of(path: str, run: Any, fresh: dict[str, Any]) -> dict[str, Any]:
     """Parameters of another run, for texts that are at most as long.
 
-    Heads that it lacks stay fresh, and so does the answer head where answers differ.
+    Heads and the vector of hidden regions stay fresh where it lacks them, and so does the answer head where answers
+    differ.
     """
     stored = _check_tokenizer(path, run)
-    params = load_params(path, run.abstract_state.params, fresh, allow_new=(HEADS,), allow_longer=(TEXT_POSITIONS,))
+    new = (HEADS, MASK_VECTOR)
+    params = load_params(path, run.abstract_state.params, fresh, allow_new=new, allow_longer=(TEXT_POSITIONS,))
     if stored.answers != run.vocabulary.answers and ANSWER_HEAD in params:
         params = params | {ANSWER_HEAD: fresh[ANSWER_HEAD]}
     return params

@@ -26,9 +26,12 @@ def view_inputs(batch: Batch, view: str) -> dict[str, jax.Array]:
     return inputs | {names.IMAGE: batch[names.IMAGE], names.IMAGE_MASK: batch[names.IMAGE_MASK]}
 
 
-def together(lengths: Mapping[str, int]) -> list[tuple[str, ...]]:
-    """Keys of {key: padded length of its texts} in groups of one length, whose texts a model reads side by side."""
-    return [tuple(key for key in lengths if lengths[key] == length) for length in dict.fromkeys(lengths.values())]
+def together(reads: Mapping[str, tuple[int, bool]]) -> list[tuple[str, ...]]:
+    """Keys of {key: (padded length of its texts, whether cells of its image are hidden)} in groups of the same.
+
+    A model reads the texts of a group side by side.
+    """
+    return [tuple(key for key in reads if reads[key] == read) for read in dict.fromkeys(reads.values())]
 
 
 def run_views(
@@ -36,12 +39,13 @@ def run_views(
 ) -> dict[str, FusionOutput]:
     """The model's outputs by view, with dropout where `rng` is given.
 
-    Views whose texts are equally long are texts of the same images: the model runs once for them all, which encodes an
-    image once, and sums the gradient of a parameter once over the devices.
+    Views of whole images whose texts are equally long are texts of the same images: the model runs once for them all,
+    which encodes an image once, and sums the gradient of a parameter once over the devices.
     """
     outputs = {}
     lengths = {task.view: batch[names.key(task.view, names.TEXT)].shape[1] for task in tasks}
-    for i, views in enumerate(together(lengths)):
+    reads = {view: (length, names.key(view, names.HIDDEN) in batch) for view, length in lengths.items()}
+    for i, views in enumerate(together(reads)):
         inputs, texts = _side_by_side([view_inputs(batch, view) for view in views])
         of_view = dict(zip(views, texts, strict=True))
         of_head = {task.name: of_view[task.view] for task in tasks if task.view in views}

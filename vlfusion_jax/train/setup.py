@@ -13,6 +13,7 @@ from vlfusion_jax.core.compiler import UPDATES, compiler_options
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.core.partitioned import unbox
 from vlfusion_jax.core.precision import COMPUTE_DTYPES
+from vlfusion_jax.data.examples import layout_of
 from vlfusion_jax.data.masking import max_predictions
 from vlfusion_jax.data.pipeline import batch_shapes
 from vlfusion_jax.data.vocabulary import Vocabulary
@@ -91,7 +92,7 @@ def build(config: Any, vocabulary: Vocabulary, devices: Sequence[jax.Device] | N
     spec = model_spec(config, vocabulary.size, len(vocabulary.answers))
     _check_attention(config, spec, strategy)
     model = FusionModel(spec, COMPUTE_DTYPES[config.precision.compute])
-    tasks = build_tasks(config.tasks, len(vocabulary.answers), vocabulary.kinds)
+    tasks = build_tasks(config.tasks, spec, len(vocabulary.answers), vocabulary.kinds)
     heads = tuple(task.name for task in tasks)
 
     def init_params(key: jax.Array) -> Any:
@@ -198,15 +199,17 @@ def passes(config: Any, heads: Iterable[str]) -> Iterator[tuple[int, dict[str, i
     """Each pass over the model: padded length of its texts, and {head: its texts of an image}."""
     data = config.data
     lengths = text_lengths(data)
-    for group in together({head: lengths[head] for head in heads}):
+    for group in together({head: (lengths[head], head == names.MRM) for head in heads}):
         yield lengths[group[0]], {head: data.questions_per_image if head == names.VQA else 1 for head in group}
 
 
 def _forward_flops(config: Any, spec: ModelSpec, heads: tuple[str, ...]) -> int:
     images = config.train.batch_size
-    predictions = max_predictions(config.tasks.mlm.rate, config.data.caption_length)
+    predictions = {names.MLM: max_predictions(config.tasks.mlm.rate, config.data.caption_length)}
+    if names.MRM in heads:
+        predictions[names.MRM] = layout_of(config).hidden_room
     return sum(
-        images * count * row_flops(spec, length, head, predictions, sum(texts.values()))
+        images * count * row_flops(spec, length, head, predictions.get(head, 0), sum(texts.values()))
         for length, texts in passes(config, heads)
         for head, count in texts.items()
     )

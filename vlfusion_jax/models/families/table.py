@@ -30,6 +30,7 @@ from vlfusion_jax.models.families import (
     vit,
 )  # fmt: skip
 from vlfusion_jax.models.families.given import ANY_GIVEN, Given
+from vlfusion_jax.models.families.masked_regions import with_masked_regions
 from vlfusion_jax.models.spec.inputs import ImageInput, RegionInput, TextInput
 from vlfusion_jax.models.spec.model import ModelSpec
 from vlfusion_jax.models.spec.streams import IMAGE, TEXT
@@ -136,7 +137,7 @@ def model_spec(config: ConfigDict, num_tokens: int, num_answers: int) -> ModelSp
     )  # fmt: skip
     spec = FAMILIES[config.model.family].spec(config.model, given)
     _check_fit(spec, given)
-    return spec
+    return with_masked_regions(spec, config.tasks.mrm) if config.tasks.mrm.weight else spec
 
 
 def answers_questions(model: ConfigDict) -> bool:
@@ -147,7 +148,7 @@ def answers_questions(model: ConfigDict) -> bool:
 
 def text_lengths(data: Any) -> dict[str, int]:
     """Padded tokens of the text that each task reads, from `config.data`."""
-    return {names.VQA: data.question_length, names.MLM: data.caption_length, names.ITM: data.caption_length}
+    return {names.VQA: data.question_length} | dict.fromkeys((names.MLM, names.ITM, names.MRM), data.caption_length)
 
 
 def _family(name: str) -> ModuleType:
