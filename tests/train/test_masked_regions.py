@@ -64,3 +64,19 @@ def test_a_pass_of_its_own_is_counted(small_config, small_vocabulary):
         changes = {f"tasks__{name}__weight": float(weights.get(name, 0)) for name in ("mlm", "itm", "vqa", "mrm")}
         flops[tuple(weights)] = made(small_config, small_vocabulary, **changes)[1].flops_per_step
     assert flops["mlm", "mrm"] == flops["mlm",] + flops["mrm",]
+
+
+@pytest.mark.parametrize("sharding", ["tp_sp:4", pytest.param("fsdp_tp", marks=pytest.mark.slow)])
+def test_eight_devices_equal_one(small_config, small_vocabulary, random_batch, random_state, sharding):
+    curves = []
+    for name, devices in (("dp", 1), (sharding, 8)):
+        changes = {"model__width": 32, "model__heads": 4, "sharding": name, "optim__lr": 3e-3}
+        config = small_config(**SETTINGS | changes, tasks__mlm__weight=0.0, tasks__vqa__weight=0.0)
+        run = build(config, small_vocabulary, jax.devices()[:devices])
+        state, losses = random_state(run), []
+        for step in range(4):
+            batch = {k: jax.device_put(v, run.batch_sharding) for k, v in random_batch(config, step).items()}
+            state, metrics = run.train_step(state, batch)
+            losses.append([float(metrics[key]) for key in ("loss", "mrm_loss", "itm_loss")])
+        curves.append(losses)
+    np.testing.assert_allclose(*curves, atol=1e-5, rtol=0)
