@@ -140,7 +140,7 @@ FAULTS = {
     "empty test data": (lambda data: (data / "test.jsonl").write_text("\n"), [], "has no record in split 'test'"),
     "no captions": (
         lambda data: edit(data, '"caption"', '"title"'), [],
-        "tasks mlm, itm and mrm need captions, but split 'train' has none",
+        "captions are what mlm and itm read, but split 'train' has none",
     ),
     "no question": (
         lambda data: edit(data, '"question"', '"query"'), [], "task vqa finds no question in split 'train'",
@@ -233,5 +233,5 @@ def test_an_evaluation_that_fails_lets_go_of_its_batches(monkeypatch):
     monkeypatch.setattr(evaluate, "evaluate", failing)
     job = SimpleNamespace(config=load_config("configs/tiny.py"), vocabulary=None, batch_sharding=None)
     with pytest.raises(ValueError, match="of a batch"):
-        evaluate.evaluate_split(job, {}, None)
+        evaluate.evaluator(job, None)({})
     assert closed == [True]

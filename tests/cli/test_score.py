@@ -94,7 +94,7 @@ def test_mistakes_in_files(capsys, files, results, annotations, message):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "score what? vlfusion score vqa|captions"),
+        ([], "score what? vlfusion score vqa|captions|nlvr"),
         (["images"], "score what?"),
         (["vqa", "--results=a.json"], "--annotations is missing"),
         (["vqa", "--results=none.json", "--annotations=none.json"], "none.json: cannot be read: No such file"),
@@ -106,3 +106,46 @@ def test_mistakes_in_words(capsys, words, message):
     status, _, err = score(capsys, *words)
     assert status == 2
     assert message in err
+
+
+LABELS = {"dev-1-0-0": "True", "dev-1-1-0": "False", "dev-1-0-1": "True", "dev-2-0-0": "False", "dev-2-1-0": "False"}
+
+
+def judged(judgements, tmp_path, labels=LABELS):
+    """Flags of files that hold them."""
+    results, annotations = tmp_path / "results.csv", tmp_path / "dev.json"
+    results.write_text("".join(f"{key},{value}\n" for key, value in judgements))
+    annotations.write_text("".join(json.dumps({"identifier": k, "label": v}) + "\n" for k, v in labels.items()))
+    return f"--results={results}", f"--annotations={annotations}"
+
+
+def test_judgements(capsys, tmp_path):
+    """Three statements: of dev-1-·-0 one judgement is wrong, dev-1-·-1 and dev-2-·-0 are right on all their images."""
+    judgements = LABELS | {"dev-1-1-0": "true", "dev-1-0-1": "true"}
+    status, out, _ = score(capsys, "nlvr", *judged(reversed(judgements.items()), tmp_path), "--json")
+    assert status == 0
+    assert json.loads(out) == {"accuracy": 4 / 5, "consistency": pytest.approx(2 / 3)}
+
+
+@pytest.mark.parametrize(
+    ("judgements", "message"),
+    [
+        ([*LABELS.items()][1:], "1 of 5 examples of "),
+        ([*LABELS.items(), ("dev-1-0-0", "True")], "line 6: 'dev-1-0-0' is there twice"),
+        ([*LABELS.items(), ("dev-9-0-0", "True")], "1 examples are not in "),
+        ([("dev-1-0-0", "maybe")], "line 1: true or false is expected for 'dev-1-0-0', got 'maybe'"),
+        ([("dev-1", "True")], "an identifier such as 'dev-850-0-1' is expected, got 'dev-1'"),
+        ([], "results.csv: is empty"),
+    ],
+)
+def test_mistakes_in_judgements(capsys, tmp_path, judgements, message):
+    status, out, err = score(capsys, "nlvr", *judged(judgements, tmp_path))
+    assert (status, out) == (2, "")
+    assert message in err
+
+
+def test_annotations_of_judgements_are_json_lines(capsys, tmp_path):
+    results, annotations = judged(LABELS.items(), tmp_path)
+    for content, message in (("[", "is no JSON"), ("[1]", '{"identifier": …, "label": …} is expected')):
+        (tmp_path / "dev.json").write_text(content)
+        assert f"dev.json, line 1: {message}" in score(capsys, "nlvr", results, annotations)[2]

@@ -55,7 +55,7 @@ def test_shipped_configs_are_valid(name):
         ({"tasks__vqa__weight": -1.0}, "tasks.vqa.weight is -1.0"),
         (
             {"tasks__vqa__weight": 0.0, "tasks__mlm__weight": 0.0, "tasks__itm__weight": 0.0},
-            "no task is on: set one of tasks.mlm.weight, tasks.itm.weight, tasks.vqa.weight",
+            "no task is on: set one of tasks.mlm.weight, tasks.itm.weight, tasks.itc.weight",
         ),
         ({"tasks__itm__schedule": ((5, 1.0), (5, 0.0))}, "tasks.itm.schedule.*increase"),
         ({"tasks__itm__schedule": (5, 1.0)}, "tasks.itm.schedule.*tuple of points"),

@@ -26,3 +26,13 @@ def test_columns_without_figures_are_left_out():
         "------------  --------",
         "mlm_accuracy    25.0 %",
     ]
+
+
+def test_recalls_are_shares_in_the_order_of_their_depths():
+    found = {f"text_to_image_r{k}": share for k, share in ((10, 0.5), (1, 0.25), (5, 0.375))}
+    assert format_table(found | {"itc_loss": 2.0}, {}, {}).splitlines()[2:] == [
+        "text_to_image_r1     25.0 %",
+        "text_to_image_r5     37.5 %",
+        "text_to_image_r10    50.0 %",
+        "itc_loss             2.0000",
+    ]

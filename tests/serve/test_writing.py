@@ -1,11 +1,13 @@
 """Captions and answers in a model's own words, against the texts of `transformers`."""
 
 import dataclasses
+import itertools
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 import torch
@@ -16,9 +18,17 @@ from transformers.models.blip.image_processing_pil_blip import BlipImageProcesso
 import vlfusion_jax
 from tests.parity.conftest import randomise
 from vlfusion_jax.cli.main import main
+from vlfusion_jax.config.schema import default_config
+from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
+from vlfusion_jax.core.partitioned import unbox
 from vlfusion_jax.core.tree import flatten
 from vlfusion_jax.data.tokenizer import train_tokenizer
+from vlfusion_jax.data.vocabulary import Vocabulary
+from vlfusion_jax.models.families.table import hyperparameters, model_spec
+from vlfusion_jax.models.fusion import FusionModel
+from vlfusion_jax.models.inputs import input_shapes
+from vlfusion_jax.serve.inputs import encode_pictures
 from vlfusion_jax.serve.model import Model
 
 TEXTS = ("a picture of two small dogs", "what colour is it?", "seventeen apples, a zebra and one yellow hat")
@@ -65,8 +75,8 @@ class Both:
             inputs |= {"input_ids": read.input_ids, "attention_mask": read.attention_mask}
         return self.theirs.generate(**inputs, num_beams=beams, max_length=LENGTH, **how)
 
-    def their_text(self, picture: np.ndarray, text: str | None, beams: int) -> str:
-        return self.tokenizer.decode(self.their_tokens(picture, text, beams)[0], skip_special_tokens=True)
+    def their_text(self, picture: np.ndarray, text: str | None, beams: int, **how: Any) -> str:
+        return self.tokenizer.decode(self.their_tokens(picture, text, beams, **how)[0], skip_special_tokens=True)
 
 
 @pytest.fixture(scope="module", params=[0, 1])
@@ -86,6 +96,30 @@ def test_captions(captioner, prompt, beams):
     assert captions == [captioner.their_text(picture, prompt or None, beams) for picture in PICTURES]
     assert all(caption.startswith(prompt) for caption in captions)
     assert len(set(captions)) > 1
+
+
+def test_captions_of_many_pictures_and_prompts_at_once(captioner):
+    prompts = ["", "a picture of", "seventeen", "a zebra and one yellow"]
+    how = {"min_length": 9, "length_penalty": 1.5, "repetition_penalty": 4.0}
+    captions = captioner.ours.captions(PICTURES, prompts, beams=3, max_length=LENGTH, **how)
+    pairs = list(zip(PICTURES, prompts, strict=True))
+    assert captions == [captioner.their_text(picture, prompt or None, 3, **how) for picture, prompt in pairs]
+    assert captions[1] == captioner.ours.caption(*pairs[1], beams=3, max_length=LENGTH, **how)
+    assert captions != captioner.ours.captions(PICTURES, prompts, beams=3, max_length=LENGTH)
+    with pytest.raises(UserError, match="prompt: 4 are given for 2 texts"):
+        captioner.ours.captions(PICTURES[:2], prompts)
+
+
+def test_captions_that_are_drawn(captioner):
+    """Another with another seed, the same with the same one; from next to no nucleus the most probable."""
+
+    def draw(seed: int, top_p: float = 0.95) -> list[str]:
+        return captioner.ours.captions(PICTURES, seed=seed, max_length=LENGTH, top_p=top_p, temperature=1.5)
+
+    assert draw(1) == draw(1)
+    assert len({*draw(1), *draw(2)}) > 4
+    assert draw(1)[0] == captioner.ours.caption(PICTURES[0], "", 1, LENGTH, seed=1, top_p=0.95, temperature=1.5)
+    assert draw(1, 1e-6) == captioner.ours.captions(PICTURES, max_length=LENGTH)
 
 
 def test_the_token_that_begins_a_text_is_none_of_its_words(captioner):
@@ -115,6 +149,34 @@ def test_the_probability_of_a_text_is_that_of_its_tokens(answerer):
     assert np.log(answer.probability) == pytest.approx(float(made.sequences_scores[0]) * tokens, abs=1e-4)
 
 
+def test_answers_among_candidates(answerer):
+    """Against the log-probability of each candidate alone, from logits of theirs."""
+    ours, words = answerer.ours, list(dict.fromkeys(" ".join(TEXTS).replace(",", "").replace("?", "").split()))
+    candidates = [*words, *(f"{a} {b}" for a, b in itertools.pairwise(words))]
+    begin, end = ours.config.model.begin_id, ours.config.model.end_id
+    processor = BlipImageProcessorPil(size={"height": 24, "width": 24})
+    question = answerer.tokenizer(TEXTS[1], return_tensors="pt")
+    scores = {}
+    for candidate in candidates:
+        ids = [begin, *answerer.tokenizer(candidate, add_special_tokens=False).input_ids, end]
+        pixels = dict(processor(PICTURES[0], return_tensors="pt"))
+        with torch.no_grad():
+            image = answerer.theirs.vision_model(**pixels).last_hidden_state
+            read = answerer.theirs.text_encoder(**{k: question[k] for k in ("input_ids", "attention_mask")},
+                                                encoder_hidden_states=image).last_hidden_state  # fmt: skip
+            logits = answerer.theirs.text_decoder(torch.tensor([ids]), encoder_hidden_states=read).logits
+        scores[candidate] = float(logits[0, :-1].log_softmax(-1)[range(len(ids) - 1), ids[1:]].sum())
+    expected = sorted(candidates, key=scores.get, reverse=True)[:4]
+    answers = ours.answer(PICTURES[0], TEXTS[1], top=4, candidates=candidates)
+    assert [answer.text for answer in answers] == expected
+    np.testing.assert_allclose([np.log(a.probability) for a in answers], [scores[each] for each in expected], atol=1e-4)
+    assert len(ours.answer(PICTURES[0], TEXTS[1], candidates=["zebra"])) == 1
+    with pytest.raises(UserError, match=r"candidates: .* has 27 tokens; this model has room for 24"):
+        ours.answer(PICTURES[0], TEXTS[1], candidates=["zebra", " ".join(["a"] * 25)])
+    with pytest.raises(UserError, match="candidates: expected a list of texts"):
+        ours.answer(PICTURES[0], TEXTS[1], candidates="zebra")
+
+
 def test_what_a_model_does_not_write_is_said(captioner, answerer):
     with pytest.raises(UserError, match=r"writes no captions: it has no head 'caption'; it answers questions"):
         answerer.ours.caption(PICTURES[0])
@@ -124,6 +186,33 @@ def test_what_a_model_does_not_write_is_said(captioner, answerer):
         captioner.ours.caption(PICTURES[0], max_length=25)
     with pytest.raises(UserError, match="beams is 0"):
         captioner.ours.caption(PICTURES[0], beams=0)
+    with pytest.raises(UserError, match="cannot answer questions: it has no head 'vqa'"):
+        captioner.ours.answer(PICTURES[0], TEXTS[1], candidates=["zebra"])
+
+
+def test_a_captioner_of_a_run_begins_and_ends_as_its_tokenizer_does():
+    """ALBEF with a decoder, which also reads texts, against the whole model at every step."""
+    config, tokenizer = default_config(), train_tokenizer(TEXTS, 90)
+    config.model = hyperparameters("albef", "tiny", decoder_layers=2, text_positions=LENGTH + 2)
+    config.data.image_size, vocabulary = (24, 40), Vocabulary(tokenizer.to_str(), ("yes",), ())
+    module = FusionModel(model_spec(config, vocabulary.size, 1))
+    shapes = input_shapes(module.spec.inputs)
+    found = jax.eval_shape(lambda x: module.init(jax.random.key(0), x, (names.CAPTION,)), shapes)
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda x: rng.normal(0, 0.3, x.shape).astype(np.float32), unbox(found)["params"])
+    model = Model(config, vocabulary, flatten(params))
+    inputs, _ = encode_pictures(list(PICTURES[:2]), module.spec, config.data)
+    expected = np.full((2, LENGTH), vocabulary.pad_id, np.int32)
+    expected[:, 0] = tokenizer.token_to_id("[CLS]")
+    step = jax.jit(lambda inputs: module.apply({"params": params}, inputs, (names.CAPTION,)).logits[names.CAPTION])
+    for place in range(1, LENGTH):
+        mask = np.broadcast_to((np.arange(LENGTH) < place).astype(np.int32), expected.shape)
+        logits = step(inputs | {names.TARGET: expected, names.mask_of(names.TARGET): mask})
+        expected[:, place] = np.asarray(logits)[:, place - 1].argmax(-1)
+    ends = [(row == tokenizer.token_to_id("[SEP]")).argmax() or LENGTH for row in expected]
+    texts = [vocabulary.decode(row[:end].tolist()) for row, end in zip(expected, ends, strict=True)]
+    assert model.captions(PICTURES[:2], max_length=LENGTH) == texts
+    assert all(texts)
 
 
 def test_back_in_transformers_a_model_writes_the_same(captioner):

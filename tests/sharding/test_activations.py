@@ -9,8 +9,8 @@ from vlfusion_jax.core import names
 from vlfusion_jax.data.pipeline import batch_shapes
 from vlfusion_jax.parallel.loading import load_strategy
 from vlfusion_jax.parallel.strategy import constrain
-from vlfusion_jax.train.objective import view_inputs
 from vlfusion_jax.train.setup import build
+from vlfusion_jax.train.views import view_inputs
 
 
 def test_constrain_decides_the_layout():

@@ -12,7 +12,7 @@ from vlfusion_jax.models.output import FusionOutput
 @pytest.fixture(scope="session")
 def output_of() -> Callable[..., FusionOutput]:
     """Function logits by head -> output."""
-    return lambda **logits: FusionOutput(None, None, None, None, None, logits, {}, {}, {}, {})
+    return lambda **logits: FusionOutput(None, None, None, None, None, logits, {}, {}, {}, {}, {})
 
 
 @pytest.fixture(scope="session")

@@ -1,32 +1,79 @@
-"""Tasks are those of positive weight."""
+"""Tasks are those of positive weight, on a model that has what they read."""
 
 import pytest
 
 from vlfusion_jax.config.schema import default_config
 from vlfusion_jax.core import names
-from vlfusion_jax.models.families import vilt
+from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.models.families.given import ANY_GIVEN
-from vlfusion_jax.models.families.table import hyperparameters
+from vlfusion_jax.models.families.masked_regions import with_masked_regions
+from vlfusion_jax.models.families.table import FAMILIES, hyperparameters
 from vlfusion_jax.models.spec.streams import IMAGE
 from vlfusion_jax.tasks.build import build_tasks
 
 
-@pytest.mark.parametrize("chosen", [("mlm",), ("itm", "vqa"), ("mrm", "vqa"), ("mlm", "itm", "vqa", "mrm")])
-def test_tasks_of_positive_weight(chosen):
+def spec_of(family: str, **changes):
+    return FAMILIES[family].spec(hyperparameters(family, "tiny", **changes), ANY_GIVEN)
+
+
+def tasks_of(*chosen: str):
     tasks = default_config().tasks
-    for name in tasks:
+    for name in names.TASKS:
         tasks[name].weight = 0.5 if name in chosen else 0.0
-    tasks.vqa.loss = "ce"
-    tasks.mrm.loss = "smooth_l1"
-    spec = vilt.spec(hyperparameters("vilt", "tiny"), ANY_GIVEN)
-    built = {task.name: task for task in build_tasks(tasks, spec, 5, ("a", "b"))}
+    return tasks
+
+
+@pytest.mark.parametrize("chosen", [("mlm",), ("itm", "vqa"), ("mlm", "itm", "vqa"), ("itc", "wpa", "caption")])
+@pytest.mark.parametrize("negatives", ["random", "hard"])
+def test_tasks_of_positive_weight(chosen, negatives):
+    tasks = tasks_of(*chosen)
+    tasks.vqa.loss, tasks.itm.negatives = "ce", negatives
+    built = {task.name: task for task in build_tasks(tasks, spec_of("albef", decoder_layers=1), 9, 5, ("a", "b"))}
     assert set(built) == set(chosen)
-    for name, task in built.items():
-        assert task.view == names.VIEW_OF_TASK[name]
+    pairs = names.HARD if negatives == "hard" else names.MATCH
+    views = {"mlm": "masked", "itm": pairs, "itc": "plain", "wpa": pairs, "caption": "written", "vqa": "question"}
+    assert {name: task.view for name, task in built.items()} == {name: views[name] for name in chosen}
     if "vqa" in chosen:
         assert (built["vqa"].answers, built["vqa"].kinds, built["vqa"].criterion) == (5, ("a", "b"), "ce")
-    if "mrm" in chosen:
-        task = built["mrm"]
-        assert (task.image, task.target, task.predicted, task.criterion) == (
-            spec.input(IMAGE), "feature", "feature", "smooth_l1"
-        )  # fmt: skip
+    if "caption" in chosen:
+        assert built["caption"].vocab == 9
+        assert built["wpa"].image_class_token
+
+
+@pytest.mark.parametrize(
+    ("family", "task", "message"),
+    [
+        ("vilt", "itc", "tasks.itc reads head 'contrastive'"),
+        ("albef", "caption", "tasks.caption reads head 'caption' .of albef, with model.decoder_layers above 0"),
+        ("clip", "mlm", "tasks.mlm reads head 'mlm'"),
+    ],
+)
+def test_a_model_without_the_head_is_refused(family, task, message):
+    with pytest.raises(UserError, match=message):
+        build_tasks(tasks_of(task), spec_of(family), 9, 5, ())
+
+
+def test_hidden_regions_are_those_of_the_model():
+    tasks = tasks_of("mrm", "vqa")
+    tasks.mrm.target, tasks.mrm.loss = "class", "smooth_l1"
+    spec = with_masked_regions(spec_of("vilt"), tasks.mrm)
+    vqa, mrm = build_tasks(tasks, spec, 9, 5, ())
+    assert (vqa.view, mrm.view, mrm.heads) == (names.QUESTION, names.MASKED_IMAGE, (names.MRM,))
+    assert (mrm.image, mrm.target, mrm.predicted, mrm.criterion) == (
+        spec.input(IMAGE), "class", "class", "smooth_l1"
+    )  # fmt: skip
+
+
+def test_hard_pairs_need_a_contrastive_head():
+    tasks = tasks_of("itm")
+    tasks.itm.negatives = "hard"
+    with pytest.raises(UserError, match=r"tasks.itm reads head 'contrastive'"):
+        build_tasks(tasks, spec_of("vilt"), 9, 5, ())
+
+
+def test_pairs_by_sigmoid_need_a_bias():
+    tasks = tasks_of("itc")
+    tasks.itc.loss = "sigmoid"
+    with pytest.raises(UserError, match=r"tasks.itc.loss is 'sigmoid'.*choose family siglip"):
+        build_tasks(tasks, spec_of("albef"), 9, 5, ())
+    assert build_tasks(tasks, spec_of("siglip"), 9, 5, ())[0].criterion == "sigmoid"

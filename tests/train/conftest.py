@@ -44,7 +44,7 @@ def make_run(devices: int = 1, **changes) -> SimpleNamespace:
 
     abstract = jax.eval_shape(init)
     placed = jax.tree.map(lambda leaf: rows if leaf.shape[:1] == (WIDTH,) else whole, abstract)
-    return SimpleNamespace(
+    run = SimpleNamespace(
         config=config,
         vocabulary=Vocabulary("{}", ("no", "yes"), ()),
         strategy=SimpleNamespace(name="dp", mesh=mesh),
@@ -58,6 +58,9 @@ def make_run(devices: int = 1, **changes) -> SimpleNamespace:
         train_step=jax.jit(step, donate_argnums=0, out_shardings=(placed, whole)),
         eval_step=jax.jit(lambda params, batch: {"vqa_loss": (loss(params, batch) * ROWS, jnp.float32(ROWS))}),
     )
+    run.step_of = lambda step: run.train_step
+    run.start_from = lambda state, params: state.replace(params=params)
+    return run
 
 
 def batches_from(start: int) -> Iterator[dict[str, np.ndarray]]:

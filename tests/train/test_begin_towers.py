@@ -81,11 +81,11 @@ def start(tmp_path):
         config, fresh = default_config(), arrays(shapes, 7)
         config.model, config.init_from = model, init_from
         state = SimpleNamespace(params=fresh)
-        state.replace = lambda params: SimpleNamespace(params=params)
         abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), fresh)
         run = SimpleNamespace(
             config=config, vocabulary=Vocabulary(WORDS, ("no", "yes"), ()), init_state=lambda: state,
             abstract_state=SimpleNamespace(params=abstract),
+            start_from=lambda state, params: SimpleNamespace(params=params),
         )  # fmt: skip
         checkpoints = Checkpointer(tmp_path / "run", config.checkpoint)
         found = begin(run, checkpoints)[0].params

@@ -6,8 +6,8 @@ import pytest
 
 from vlfusion_jax.core import names
 from vlfusion_jax.tasks.mrm import HIDDEN
-from vlfusion_jax.train.objective import run_views, view_inputs
 from vlfusion_jax.train.setup import build
+from vlfusion_jax.train.views import run_views, view_inputs
 
 SETTINGS = {"tasks__mrm__weight": 1.0, "tasks__mrm__rate": 0.4, "model__layers": 1}
 
@@ -17,9 +17,12 @@ def made(small_config, small_vocabulary, **changes):
     return config, build(config, small_vocabulary, jax.devices()[:1])
 
 
-def test_what_is_hidden_is_hidden_from_its_own_view_alone(small_config, small_vocabulary, random_batch, random_state):
+@pytest.mark.parametrize("family", ["single_stream", "cross_attention"])  # the second encodes an image for all texts
+def test_what_is_hidden_is_hidden_from_its_own_view_alone(
+    small_config, small_vocabulary, random_batch, random_state, family
+):
     """Captions of both views are equally long, and yet the images are not the same."""
-    config, run = made(small_config, small_vocabulary)
+    config, run = made(small_config, small_vocabulary, model__family=family)
     batch, params = random_batch(config, 0), random_state(run).params
     assert (batch[HIDDEN] >= 0).any()
     found = run_views(run.model, params, batch, run.tasks, None)

@@ -9,8 +9,8 @@ from vlfusion_jax.core import names
 from vlfusion_jax.core.tree import flatten
 from vlfusion_jax.tasks.itm import WEIGHT as ITM_WEIGHT
 from vlfusion_jax.tasks.vqa import WEIGHT as VQA_WEIGHT
-from vlfusion_jax.train.objective import run_views, view_inputs
 from vlfusion_jax.train.setup import build
+from vlfusion_jax.train.views import run_views, view_inputs
 
 
 @pytest.fixture(scope="module")

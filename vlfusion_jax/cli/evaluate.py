@@ -7,6 +7,7 @@ question alone allows, and published figures where the config has some. The conf
 
 import contextlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -23,8 +24,12 @@ from vlfusion_jax.data.records import Source
 from vlfusion_jax.data.source import open_source
 from vlfusion_jax.data.vocabulary import Vocabulary
 from vlfusion_jax.evals.blind import blind_accuracy
+from vlfusion_jax.evals.captioning import CAPTIONING_METRICS
+from vlfusion_jax.evals.retrieval import DEPTHS
 from vlfusion_jax.evals.runner import evaluate
 from vlfusion_jax.evals.table import format_table
+from vlfusion_jax.serve.captioning import split_metrics
+from vlfusion_jax.serve.gallery import retrieval_evaluator
 from vlfusion_jax.train.begin import say
 from vlfusion_jax.train.checkpoint import load_meta, load_params
 from vlfusion_jax.train.setup import Run, build
@@ -53,18 +58,34 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
     job = build(config, Vocabulary.from_dict(load_meta(values.workdir)["vocabulary"]))
     params = load_params(values.workdir, job.abstract_state.params)
     test = open_source(config.data, config.data.eval_split)
-    metrics = evaluate_split(job, params, test)
+    metrics = evaluator(job, test)(params)
     blind = question_only(config, test)
     print_table(metrics, blind, config)
     if values.json and jax.process_index() == 0:
         print(json.dumps(metrics | blind))
 
 
-def evaluate_split(job: Run, params: Any, test: Source) -> dict[str, float]:
-    """Metrics of `params` over all of `test`, the same on every host."""
-    rows = local_rows(job.batch_sharding, job.config.eval.batch_size)
-    with contextlib.closing(eval_batches(job.config, test, job.vocabulary, rows=rows)) as batches:
-        return evaluate(job, params, batches)
+def evaluator(job: Run, test: Source) -> Callable[[Any], dict[str, float]]:
+    """Function parameters → metrics over all of `test`, the same on every host.
+
+    Those of the tasks; of a run that compares images and texts also recall, of one that writes captions their scores.
+    """
+    rows, tasks = local_rows(job.batch_sharding, job.config.eval.batch_size), job.config.tasks
+    recalls = retrieval_evaluator(job, test) if tasks.itc.weight else None
+
+    def metrics_of(params: Any) -> dict[str, float]:
+        with contextlib.closing(eval_batches(job.config, test, job.vocabulary, rows=rows)) as batches:
+            metrics = evaluate(job, params, batches)
+        metrics |= recalls(params) if recalls else {}
+        return metrics | (split_metrics(job, params, test) if tasks.caption.weight else {})
+
+    return metrics_of
+
+
+def other_metrics(tasks: ConfigDict) -> list[str]:
+    """Names of the metrics of `evaluator` that are not the tasks' own and that a checkpoint may be chosen by."""
+    recalls = [f"{way}_r{depth}" for way in ("text_to_image", "image_to_text") for depth in DEPTHS]
+    return recalls * (tasks.itc.weight > 0) + [*CAPTIONING_METRICS] * (tasks.caption.weight > 0)
 
 
 def question_only(config: ConfigDict, test: Source) -> dict[str, float]:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from vlfusion_jax.cli.arguments import define_config_flag, parse_with_config
 from vlfusion_jax.cli.devices import define_device_flags, start_devices
-from vlfusion_jax.cli.evaluate import evaluate_split, print_table
+from vlfusion_jax.cli.evaluate import evaluator, print_table
 from vlfusion_jax.cli.training import STOPPED, open_splits, prepare, train_prepared
 from vlfusion_jax.config.resume import check_workdir
 from vlfusion_jax.data.records import Source
@@ -53,7 +53,7 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
     outcome = train_prepared(job, splits, workdir)
     if not outcome.finished:
         sys.exit(STOPPED)
-    metrics = outcome.evaluation or evaluate_split(job, outcome.state.params, splits.test)
+    metrics = outcome.evaluation or evaluator(job, splits.test)(outcome.state.params)
     blind = blind_accuracy(*splits, config.data.eval_limit) if config.tasks.vqa.weight else {}
     print_table(metrics, blind, config)
     _draw(job, outcome.state.params, splits.test, workdir)

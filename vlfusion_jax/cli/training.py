@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from vlfusion_jax.cli.evaluate import evaluate_split
+from vlfusion_jax.cli.evaluate import evaluator, other_metrics
 from vlfusion_jax.config.resume import write_config
 from vlfusion_jax.data.global_array import local_rows
 from vlfusion_jax.data.pipeline import check_data, check_eval_data, train_batches
@@ -40,7 +40,7 @@ def prepare(config: ConfigDict, splits: Splits, workdir: Path) -> Run:
     check_data(config, splits.training, vocabulary)
     check_eval_data(config, splits.test, vocabulary)
     job = build(config, vocabulary)
-    check_best_metric(job)
+    check_best_metric(job, other_metrics(config.tasks))
     return job
 
 
@@ -52,7 +52,7 @@ def train_prepared(job: Run, splits: Splits, workdir: Path) -> Outcome:
         job,
         lambda step: train_batches(job.config, splits.training, job.vocabulary, start_step=step, rows=rows),
         workdir,
-        lambda params: evaluate_split(job, params, splits.test),
+        evaluator(job, splits.test),
         fingerprint(splits.training),
     )
 

@@ -22,7 +22,7 @@ def default_config() -> ConfigDict:
     config.tasks = _tasks()
     config.optim = _optim()
     config.train = _train()
-    config.eval = ConfigDict({"batch_size": 64})  # images per evaluation batch, over all hosts
+    config.eval = _eval()
     config.checkpoint = _checkpoint()
     config.audit = ConfigDict({"max_replicated_kib": 0})  # refuse to start above this much replication; 0 = report only
     config.published = ConfigDict()  # name -> {metric: number, ..., source: text}, printed beside our evaluation
@@ -72,12 +72,29 @@ def _data() -> ConfigDict:
 
 def _tasks() -> ConfigDict:
     tasks = ConfigDict()
+    # How tasks become one objective. sum: of their mean losses, weighted | uncertainty: the same, each loss L by a
+    # learned log variance s, as exp(-s) L + s / 2 (Kendall et al. 2018) | sample: one task a step, drawn by the weights
+    # (UNITER, Chen et al. 2020)
+    tasks.combine = "sum"
     # weight: factor of the task's mean loss, 0 = off. schedule: points (step, factor) joined by lines; the factor
     # multiplies the weight.
     tasks.mlm = ConfigDict({"weight": 0.0, "schedule": ()})
     tasks.mlm.rate = 0.15  # share of caption tokens to predict
     tasks.mlm.whole_word = False  # mask all pieces of a word together
     tasks.itm = ConfigDict({"weight": 0.0, "schedule": ()})
+    # random: half of the images get a caption of another | hard: those of the batch that the contrastive head finds
+    # most alike, two for each pair that matches (ALBEF)
+    tasks.itm.negatives = "random"
+    tasks.itc = ConfigDict({"weight": 0.0, "schedule": ()})  # contrast of all texts and images of a batch
+    tasks.itc.loss = "softmax"  # softmax over the batch, both ways (CLIP, ALBEF) | sigmoid of each pair (SigLIP)
+    tasks.itc.momentum = 0.0  # softmax: of an average of the weights that makes the other side's vectors; 0 = no such
+    tasks.itc.queue = 0  # with momentum: vectors of earlier batches that are compared too
+    tasks.itc.soft_share = 0.4  # with momentum: share of the averaged model's own similarities in the targets
+    tasks.itc.soft_steps = 0  # with momentum: steps over which that share grows from 0
+    tasks.wpa = ConfigDict({"weight": 0.0, "schedule": ()})  # words and patches aligned by optimal transport
+    tasks.caption = ConfigDict({"weight": 0.0, "schedule": ()})  # the caption, written word by word
+    tasks.caption.smoothing = 0.1  # share of each word's target that is spread over all words
+    tasks.caption.prompt = ""  # how every caption begins; not predicted
     tasks.mrm = ConfigDict({"weight": 0.0, "schedule": ()})
     tasks.mrm.rate = 0.15  # share of the image's patches or regions to predict
     tasks.mrm.target = "feature"  # feature: normalised pixels, or a region's vector | class: a patch's mean colour
@@ -112,6 +129,14 @@ def _train() -> ConfigDict:
     train.log_every = 10  # steps between lines of metrics.jsonl
     train.eval_every = 0  # steps between evaluations; 0 = at the end only
     return train
+
+
+def _eval() -> ConfigDict:
+    evaluation = ConfigDict({"batch_size": 64})  # images per evaluation batch, over all hosts
+    evaluation.beams = 3  # captions kept at a time where the task caption is on; 1 = always the most probable word
+    # Regular expression; captions are also scored by what it finds in them and in their references; '' = none
+    evaluation.caption_pattern = ""
+    return evaluation
 
 
 def _checkpoint() -> ConfigDict:

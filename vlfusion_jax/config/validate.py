@@ -8,6 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from vlfusion_jax.config.keys import flatten, nearest
+from vlfusion_jax.config.views import views_of
 from vlfusion_jax.core import names
 from vlfusion_jax.core.arithmetic import longest_side
 from vlfusion_jax.core.errors import UserError
@@ -15,6 +16,9 @@ from vlfusion_jax.core.errors import UserError
 _CHOICES = {
     "attention": ("xla", "splash", "cudnn"),
     "precision.compute": ("float32", "bfloat16"),
+    "tasks.combine": ("sum", "uncertainty", "sample"),
+    "tasks.itm.negatives": ("random", "hard"),
+    "tasks.itc.loss": ("softmax", "sigmoid"),
     "tasks.vqa.loss": ("bce", "ce"),
     "tasks.mrm.target": ("feature", "class"),
     "tasks.mrm.loss": ("mse", "smooth_l1"),
@@ -32,23 +36,22 @@ _POSITIVE = (
     "data.questions_per_image", "data.shorter_side", "data.side_multiple", "data.threads", "data.prefetch",
     "data.answers_min_count",
     "optim.lr", "optim.eps", "optim.head_lr_multiplier",
-    "train.steps", "train.batch_size", "train.micro_batches", "train.log_every", "eval.batch_size", "checkpoint.keep",
+    "train.steps", "train.batch_size", "train.micro_batches", "train.log_every", "eval.batch_size", "eval.beams",
+    "checkpoint.keep",
 )  # fmt: skip
 
 _NOT_NEGATIVE = (
-    "seed", "data.shift", "data.eval_limit", "tasks.mlm.weight", "tasks.itm.weight", "tasks.vqa.weight",
-    "tasks.mrm.weight", "tasks.vqa.hidden", "optim.warmup_steps", "optim.final_lr", "optim.weight_decay",
+    "seed", "data.shift", "data.eval_limit", *(f"tasks.{task}.weight" for task in names.TASKS), "tasks.vqa.hidden",
+    "tasks.itc.queue", "tasks.itc.soft_steps", "optim.warmup_steps", "optim.final_lr", "optim.weight_decay",
     "optim.clip_norm", "train.eval_every", "checkpoint.every", "audit.max_replicated_kib",
 )  # fmt: skip
 
-_BELOW_ONE = ("optim.b1", "optim.b2")
+_BELOW_ONE = ("optim.b1", "optim.b2", "tasks.itc.momentum", "tasks.itc.soft_share", "tasks.caption.smoothing")
 
 # [PAD] [UNK] [CLS] [SEP] [MASK] and at least one piece.
 _SMALLEST_VOCABULARY = 6
 # [CLS], one piece, [SEP].
 _SHORTEST_TEXT = 3
-
-_TASKS = (names.MLM, names.ITM, names.VQA, names.MRM)
 
 
 def validate(config: ConfigDict) -> None:
@@ -72,6 +75,8 @@ def validate(config: ConfigDict) -> None:
     _whole_numbers("data.image_size", config.data.image_size, 2)
     _check_data(config)
     _check_tasks(config.tasks)
+    _check_whole_batch(config)
+    _check_pattern("eval.caption_pattern is", config.eval.caption_pattern)
     _check_optim(config.optim, config.train.steps)
     _check_published(config.published)
     if config.train.batch_size % config.train.micro_batches:
@@ -83,6 +88,21 @@ def validate(config: ConfigDict) -> None:
         raise UserError(f"name is {config.name!r}; it names a folder: use letters, digits, '_', '-' and '.'.")
     _require(config.seed < 2**32, "seed", config.seed, "must be below 2**32")
     _check_best(config.checkpoint, config.train)
+
+
+def _check_whole_batch(config: ConfigDict) -> None:
+    """Hard pairs are those of a whole batch, which micro-batches would cut."""
+    hard = sorted(task for task, view in views_of(config.tasks).items() if view == names.HARD)
+    if hard and config.train.micro_batches > 1:
+        raise UserError(
+            f"train.micro_batches is {config.train.micro_batches}, but with tasks.itm.negatives=hard "
+            f"{' and '.join(hard)} pair texts and images of the whole batch: set train.micro_batches=1, and "
+            "model.remat=full if memory is short, or tasks.itm.negatives=random."
+        )
+    if config.tasks.itc.queue % config.train.batch_size:
+        raise UserError(
+            f"tasks.itc.queue {config.tasks.itc.queue} does not divide by train.batch_size {config.train.batch_size}."
+        )
 
 
 def _check_best(checkpoint: ConfigDict, train: ConfigDict) -> None:
@@ -136,12 +156,28 @@ def _check_data(config: ConfigDict) -> None:
 
 
 def _check_tasks(tasks: ConfigDict) -> None:
-    if not any(tasks[name].weight > 0 for name in _TASKS):
-        raise UserError(f"no task is on: set one of {', '.join(f'tasks.{name}.weight' for name in _TASKS)} above 0.")
+    if not views_of(tasks):
+        listed = ", ".join(f"tasks.{name}.weight" for name in names.TASKS)
+        raise UserError(f"no task is on: set one of {listed} above 0.")
     for name in (names.MLM, names.MRM):
         _require(0 < tasks[name].rate < 1, f"tasks.{name}.rate", tasks[name].rate, "must be above 0 and below 1")
-    for name in _TASKS:
+    for name in names.TASKS:
         _check_schedule(f"tasks.{name}.schedule", tasks[name].schedule)
+    _check_contrast(tasks)
+    if tasks.combine == "sample" and len(views_of(tasks)) < 2:
+        raise UserError("tasks.combine is 'sample', but one task alone is on: set tasks.combine=sum.")
+
+
+def _check_contrast(tasks: ConfigDict) -> None:
+    itc = tasks.itc
+    if itc.momentum and itc.loss == "sigmoid":
+        raise UserError("tasks.itc.momentum goes with tasks.itc.loss=softmax, whose targets may be soft.")
+    if itc.queue and not itc.momentum:
+        raise UserError(
+            f"tasks.itc.queue is {itc.queue}, but vectors of earlier batches need tasks.itc.momentum above 0."
+        )
+    if itc.momentum and not itc.weight:
+        raise UserError("tasks.itc.momentum is set, but tasks.itc.weight is 0: set it above 0, or momentum to 0.")
 
 
 def _check_schedule(key: str, points: tuple) -> None:
@@ -160,10 +196,14 @@ def _check_optim(optim: ConfigDict, steps: int) -> None:
     if optim.final_lr > optim.lr:
         raise UserError(f"optim.final_lr {optim.final_lr} is above optim.lr {optim.lr}; lower it.")
     for pattern in optim.freeze:
-        try:
-            re.compile(pattern)
-        except (re.error, TypeError) as error:
-            raise UserError(f"optim.freeze holds {pattern!r}, which is not a regular expression: {error}.") from error
+        _check_pattern("optim.freeze holds", pattern)
+
+
+def _check_pattern(what: str, pattern: Any) -> None:
+    try:
+        re.compile(pattern)
+    except (re.error, TypeError) as error:
+        raise UserError(f"{what} {pattern!r}, which is not a regular expression: {error}.") from error
 
 
 def _check_published(published: ConfigDict) -> None:

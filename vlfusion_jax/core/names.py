@@ -36,8 +36,11 @@ LOGICAL_AXES = (
 # Views: the texts that a batch carries for its images. A task reads one view, the model runs once per view.
 QUESTION = "question"
 MASKED = "masked"
-MATCH = "match"
-MASKED_IMAGE = "masked_image"  # whose image has hidden cells, so that no other view shares it
+MATCH = "match"  # the image's own caption, or another's
+MASKED_IMAGE = "masked_image"  # its own caption, with cells of the image hidden
+PLAIN = "plain"  # its own caption
+WRITTEN = "written"  # its own caption, to be written
+HARD = "hard"  # pairs made of `PLAIN` on the device: all that match, then those most alike of the others
 
 # Model inputs: the shared image, and per view the text.
 IMAGE = "image"
@@ -46,6 +49,7 @@ TEXT = "text"
 TEXT_MASK = "text_mask"
 TARGET = "target"
 TARGET_POSITIONS = "target_positions"
+TARGET_PLACES = "target_places"
 MLM_POSITIONS = "positions"
 IMAGE_MODALITY = "image_modality"
 REGIONS = "regions"
@@ -65,10 +69,27 @@ ANSWER_WEIGHT = "weight"
 KIND = "kind"
 REGION_LABELS = "region_labels"
 REGION_CLASSES = "region_classes"
+CAPTION_WEIGHT = "weight"
+RECORD = "record"  # number of the image in its data set
+WORD_WEIGHTS = "weights"  # 1 where the next token is to be predicted
 
-# Tasks, which are also the names of their heads, and heads that no task trains by itself.
+# What a contrastive head gives beside its vectors.
+SCALE = "scale"
+BIAS = "bias"
+
+# What a momentum encoder adds to `PLAIN`: its vectors of the batch, and those of batches before.
+TEACHER_TEXT = "teacher_text"
+TEACHER_IMAGE = "teacher_image"
+QUEUE_TEXT = "queue_text"
+QUEUE_IMAGE = "queue_image"
+QUEUE_RECORD = "queue_record"
+SOFT_SHARE = "soft_share"
+
+# Tasks; most have a head of the same name.
 MLM = "mlm"
 ITM = "itm"
+ITC = "itc"
+WPA = "wpa"
 VQA = "vqa"
 MRM = "mrm"
 HEAD = "head_"  # what the names of the heads' modules begin with, for parameter groups and fine-tuning
@@ -78,10 +99,13 @@ CONTRASTIVE = "contrastive"
 REGION = "region"
 CAPTION = "caption"
 ANSWER = "answer"  # a text, where VQA is a class
-VIEW_OF_TASK = {MLM: MASKED, ITM: MATCH, VQA: QUESTION, MRM: MASKED_IMAGE}
+LOG_VARIANCE = "log_variance"  # parameters that weight the tasks
+MASK_VECTOR = "mask_vector"  # parameter that stands where regions are hidden
+TASKS = (MLM, ITM, ITC, WPA, CAPTION, VQA, MRM)
 
-# Parameters that a run may lack and another have.
-MASK_VECTOR = "mask_vector"
+# Flax collections of a decoder that is given a part of its text at a time.
+CACHE = "cache"  # keys and values of the text so far
+CONTEXT = "context"  # keys and values of what it reads, which stay as they are
 
 # Values that the backward pass may keep; dropout's masks have the name of their random stream.
 SOFTMAX = "softmax"  # logarithm of its denominator
@@ -95,6 +119,9 @@ PARAMS = "params"
 DROPOUT = "dropout"
 ORDER = "order"
 CHOICE = "choice"
+CAPTIONS = "captions"
+TASK = "task"
+NEGATIVES = "negatives"
 MASKING = "masking"
 HIDING = "hiding"
 MATCHING = "matching"

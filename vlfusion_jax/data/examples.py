@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from ml_collections import ConfigDict
 
+from vlfusion_jax.config.views import views_in_batch
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.data import images
@@ -30,13 +31,15 @@ class Layout:
     fill_texts: bool
     mask_rate: float
     whole_word: bool
+    prompt: str
+    begin_id: int | None
     patch: int
     hide_rate: float
 
     @property
     def captioned(self) -> bool:
         """Whether any view shows a caption."""
-        return bool(self.views & {names.MASKED, names.MATCH, names.MASKED_IMAGE})
+        return bool(self.views & {names.MASKED, names.MATCH, names.PLAIN, names.WRITTEN, names.MASKED_IMAGE})
 
     @property
     def hidden_room(self) -> int:
@@ -69,7 +72,7 @@ def layout_of(config: ConfigDict) -> Layout:
     Raises UserError where cells of the image are to be hidden and there is no telling which those are.
     """
     data = config.data
-    views = frozenset(view for task, view in names.VIEW_OF_TASK.items() if config.tasks[task].weight)
+    views = views_in_batch(config.tasks)
     patch = patch_side(config.model)
     if names.MASKED_IMAGE in views and not patch:
         raise UserError(
@@ -85,6 +88,8 @@ def layout_of(config: ConfigDict) -> Layout:
         fill_texts=fills_texts(config),
         mask_rate=config.tasks.mlm.rate,
         whole_word=config.tasks.mlm.whole_word,
+        prompt=config.tasks.caption.prompt,
+        begin_id=config.model.get("begin_id"),
         patch=patch,
         hide_rate=config.tasks.mrm.rate,
     )
@@ -116,6 +121,17 @@ def row_shapes(layout: Layout, vocabulary: Vocabulary) -> dict[str, tuple[tuple[
             names.TEXT_MASK: ((1, layout.caption_length), np.int32),
             names.ITM_LABEL: ((1,), np.int32),
             names.ITM_WEIGHT: ((1,), np.float32),
+        },
+        names.PLAIN: {
+            names.TEXT: ((1, layout.caption_length), np.int32),
+            names.TEXT_MASK: ((1, layout.caption_length), np.int32),
+            names.CAPTION_WEIGHT: ((1,), np.float32),
+            names.RECORD: ((1,), np.int32),
+        },
+        names.WRITTEN: {
+            names.TARGET: ((1, layout.caption_length), np.int32),
+            names.mask_of(names.TARGET): ((1, layout.caption_length), np.int32),
+            names.WORD_WEIGHTS: ((1, layout.caption_length), np.float32),
         },
     }
     if names.MASKED_IMAGE in layout.views:
@@ -239,6 +255,37 @@ def match_view(caption: str | None, matches: bool, layout: Layout, vocabulary: V
     )
 
 
+def plain_view(caption: str | None, number: int, layout: Layout, vocabulary: Vocabulary) -> Arrays:
+    """The caption as it is, one row, and the number of its record; without a caption the weight is 0."""
+    ids, mask = vocabulary.encode(caption or "", layout.caption_length, layout.fill_texts)
+    return _keyed(
+        names.PLAIN,
+        {
+            names.TEXT: ids[None],
+            names.TEXT_MASK: mask[None],
+            names.CAPTION_WEIGHT: np.array([caption is not None], np.float32),
+            names.RECORD: np.array([number], np.int32),
+        },
+    )
+
+
+def written_view(caption: str | None, layout: Layout, vocabulary: Vocabulary) -> Arrays:
+    """The caption behind its prompt, to be written, one row: a weight for each token whose next one is predicted.
+
+    The first token is the one that begins a text of the model's. Without a caption nothing is predicted.
+    """
+    text = f"{layout.prompt} {caption}".strip() if caption else ""
+    ids, mask = vocabulary.encode(text, layout.caption_length)
+    if layout.begin_id is not None:
+        ids = ids.copy()
+        ids[0] = layout.begin_id
+    given = len(vocabulary.tokenizer.encode(layout.prompt, add_special_tokens=False).ids) if layout.prompt else 0
+    weights = np.zeros(layout.caption_length, np.float32)
+    weights[:-1] = mask[1:] * (np.arange(layout.caption_length - 1) >= given) * (caption is not None)
+    row = {names.TARGET: ids, names.mask_of(names.TARGET): mask, names.WORD_WEIGHTS: weights}
+    return _keyed(names.WRITTEN, {name: array[None] for name, array in row.items()})
+
+
 def masked_image_view(
     caption: str | None, image_mask: np.ndarray, layout: Layout, vocabulary: Vocabulary, rng: np.random.Generator
 ) -> Arrays:
@@ -263,6 +310,8 @@ def without_weight(example: Arrays) -> Arrays:
         names.key(names.QUESTION, names.ANSWER_WEIGHT): 0,
         names.key(names.MASKED, names.MLM_WEIGHTS): 0,
         names.key(names.MATCH, names.ITM_WEIGHT): 0,
+        names.key(names.PLAIN, names.CAPTION_WEIGHT): 0,
+        names.key(names.WRITTEN, names.WORD_WEIGHTS): 0,
         names.key(names.MASKED_IMAGE, names.HIDDEN): -1,
     }
     return {key: np.full_like(array, nothing[key]) if key in nothing else array for key, array in example.items()}

@@ -15,12 +15,13 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from vlfusion_jax.config.views import views_of
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.core.rng import numpy_rng
 from vlfusion_jax.data import examples, matching
 from vlfusion_jax.data.examples import Arrays, Layout
-from vlfusion_jax.data.records import Record, Source
+from vlfusion_jax.data.records import Source
 from vlfusion_jax.data.vocabulary import Vocabulary, most_answers
 
 EVAL_SEED = 0  # evaluations of different runs hide the same tokens and show the same negatives
@@ -70,7 +71,7 @@ def train_batches(
     def row(step: int, place: int) -> Arrays:
         number = step * size + place
         negative = names.MATCH in layout.views and number in negatives(step)
-        return _train_example(config, layout, source, vocabulary, source[order[number]], number, negative)
+        return _train_example(config, layout, source, vocabulary, order[number], number, negative)
 
     def batch(step: int) -> Arrays:
         return examples.concatenate([row(step, place) for place in places])
@@ -83,11 +84,13 @@ def _train_example(
     layout: Layout,
     source: Source,
     vocabulary: Vocabulary,
-    record: Record,
+    index: int,
     number: int,
     negative: bool,
 ) -> Arrays:
-    choice = numpy_rng(config.seed, names.CHOICE, number)
+    record = source[index]
+    # A stream each, so that what one task draws does not depend on which others are on.
+    choice, caption_choice = (numpy_rng(config.seed, stream, number) for stream in (names.CHOICE, names.CAPTIONS))
     texts: list[str] = []
     caption = None
     example: Arrays = {}
@@ -97,9 +100,10 @@ def _train_example(
         example |= examples.question_view(questions, weights, layout, vocabulary)
         texts += [text for q in questions for text in (q.text, *(answer for answer, _ in q.answers))]
     if layout.captioned:
-        caption = record.captions[choice.integers(len(record.captions))] if record.captions else None
+        captions = record.captions
+        caption = captions[caption_choice.integers(len(captions))] if captions else None
         example |= _caption_views(
-            caption, record.captions, negative, layout, source, vocabulary, choice,
+            caption, captions, index, negative, layout, source, vocabulary, caption_choice,
             numpy_rng(config.seed, names.MASKING, number),
         )  # fmt: skip
         texts += [caption or ""]
@@ -112,6 +116,7 @@ def _train_example(
 def _caption_views(
     caption: str | None,
     captions: tuple[str, ...],
+    index: int,
     negative: bool,
     layout: Layout,
     source: Source,
@@ -127,6 +132,10 @@ def _caption_views(
         tokens = partial(examples.caption_tokens, layout=layout, vocabulary=vocabulary)
         shown = matching.foreign_caption(source, captions, tokens, choice) if replaced else caption
         views |= examples.match_view(shown, not replaced, layout, vocabulary)
+    if names.PLAIN in layout.views:
+        views |= examples.plain_view(caption, index, layout, vocabulary)
+    if names.WRITTEN in layout.views:
+        views |= examples.written_view(caption, layout, vocabulary)
     return views
 
 
@@ -200,7 +209,7 @@ def _eval_example(
     if layout.captioned:
         caption = record.captions[0] if record.captions and first == 0 else None
         example |= _caption_views(
-            caption, record.captions, number in negatives, layout, source, vocabulary,
+            caption, record.captions, number, number in negatives, layout, source, vocabulary,
             numpy_rng(EVAL_SEED, names.CHOICE, number), numpy_rng(EVAL_SEED, names.MASKING, number),
         )  # fmt: skip
         hiding = numpy_rng(EVAL_SEED, names.HIDING, number)
@@ -212,8 +221,7 @@ def check_data(config: ConfigDict, source: Source, vocabulary: Vocabulary) -> No
     """Raise UserError where a view that the tasks read would be empty for all of `source`, the training split."""
     layout, split = examples.layout_of(config), config.data.train_split
     if not layout.views:
-        weights = ", ".join(f"tasks.{name}.weight" for name in names.VIEW_OF_TASK)
-        raise UserError(f"no task is on: set one of {weights} above 0.")
+        raise UserError("no task is on: set the weight of one in config.tasks above 0.")
     if names.MASKED in layout.views:
         _ = vocabulary.mask_id  # or its complaint
     numbers = range(len(source))
@@ -225,9 +233,11 @@ def check_data(config: ConfigDict, source: Source, vocabulary: Vocabulary) -> No
         if not any(examples.is_answerable(q, vocabulary) for number in numbers for q in source.text_of(number)[1]):
             raise UserError(f"task vqa is on, but no answer of split '{split}' is in the vocabulary of the run.")
     if layout.captioned and not any(source.text_of(number)[0] for number in numbers):
+        reading = [task for task, view in views_of(config.tasks).items() if view != names.QUESTION]
+        weights = ", ".join(f"tasks.{task}.weight=0" for task in reading)
         raise UserError(
-            f"tasks mlm, itm and mrm need captions, but split '{split}' has none: set tasks.mlm.weight=0,"
-            " tasks.itm.weight=0 and tasks.mrm.weight=0, or name the caption field in data.fields.caption."
+            f"captions are what {' and '.join(reading)} read, but split '{split}' has none: set {weights}, or name the "
+            "caption field in data.fields.caption."
         )
     if names.MATCH in layout.views:
         matching.check_captions_differ(source, partial(examples.caption_tokens, layout=layout, vocabulary=vocabulary))

@@ -56,6 +56,11 @@ class Vocabulary:
         return self._special("pad")
 
     @cached_property
+    def begin_id(self) -> int:
+        """Id of the first token of every text, such as [CLS]."""
+        return self._special("begin")
+
+    @cached_property
     def end_id(self) -> int:
         """Id of the last token of every text, such as [SEP]."""
         return self._special("end")
@@ -129,6 +134,20 @@ class Vocabulary:
         for array in (ids, mask, words):
             array.flags.writeable = False  # shared through the cache
         return ids, mask, words
+
+
+def begin_and_end(model: ConfigDict, vocabulary: Vocabulary) -> tuple[int, int]:
+    """Ids of the tokens around what a model writes: its family's own, where it has them, or the vocabulary's.
+
+    Args:
+      model: `config.model`.
+      vocabulary: its tokenizer.
+
+    Raises:
+      UserError: there are none.
+    """
+    begin, end = model.get("begin_id"), model.get("end_id")
+    return vocabulary.begin_id if begin is None else begin, vocabulary.end_id if end is None else end
 
 
 def build_vocabulary(sources: Sequence[Source], data: ConfigDict, base: Vocabulary | None = None) -> Vocabulary:

@@ -1,9 +1,12 @@
 """An evaluation as a table: ours, without the image, and what others published."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from vlfusion_jax.core.columns import aligned
+
+_RECALL, _NUMBER = re.compile(r"_to_(image|text)_r\d+$"), re.compile(r"\d+")
 
 
 def format_table(
@@ -11,7 +14,7 @@ def format_table(
 ) -> str:
     """Rows of metrics; columns: this run, question only (where known), each published model.
 
-    Accuracies are in percent. Sources of the published figures follow the table, one line each.
+    Accuracies and recalls are in percent. Sources of the published figures follow the table, one line each.
 
     Args:
       metrics: of `evals.runner.evaluate`.
@@ -39,11 +42,11 @@ def _blind(name: str) -> str:
 
 
 def _order(name: str) -> tuple[bool, bool, str]:
-    """Answers first, other accuracies next, losses last."""
-    return name.endswith("loss"), not name.startswith("accuracy"), name
+    """Answers first, other accuracies and recalls next, losses last; R@5 before R@10."""
+    return name.endswith("loss"), not name.startswith("accuracy"), _NUMBER.sub(lambda found: found[0].zfill(9), name)
 
 
 def _cell(name: str, value: float | None) -> str:
     if value is None:
         return ""
-    return f"{100 * value:.1f} %" if "accuracy" in name else f"{value:.4f}"
+    return f"{100 * value:.1f} %" if "accuracy" in name or _RECALL.search(name) else f"{value:.4f}"

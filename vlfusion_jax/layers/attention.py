@@ -54,12 +54,17 @@ class Attention(nn.Module):
 
     @nn.compact
     def __call__(
-        self, queries_btd: jax.Array, keys_bsd: jax.Array, mask_bs: jax.Array
+        self, queries_btd: jax.Array, keys_bsd: jax.Array, mask_bs: jax.Array, places_bt: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array | None]:
         """Attends from `queries_btd` [batch, t, embed] to `keys_bsd` [batch, s, any width] where `mask_bs` is 1.
 
         The keys may have fewer rows than the queries, which divide by them: equal shares of consecutive query rows then
         attend to one row of keys. They are laid end to end, so that keys are projected once and never copied.
+
+        A decoder that is given a part of its text at a time says where in the text its queries stand, `places_bt`
+        [batch, t]. Causal attention then reads no further than there, of what `mask_bs` says of the whole text, and
+        keeps keys and values in the collection `cache`, [batch, heads, s, head_dim]. Other attention projects
+        `keys_bsd` in the first call alone, for the collection `context`.
 
         Returns:
           [batch, t, embed], and the weights [batch, heads, t, s] in f32, None unless captured.
@@ -79,8 +84,18 @@ class Attention(nn.Module):
             y = y.swapaxes(1, 2)
             return checkpoint_name(constrain(y, names.BATCH, names.HEADS, names.SEQUENCE, names.HEAD_DIM), names.QKV)
 
-        query, key, value = into_heads("query", queries_btd), into_heads("key", keys_bsd), into_heads("value", keys_bsd)
-        attended = self._attend(query, key, value, mask_bs)
+        def keys_and_values() -> tuple[jax.Array, jax.Array]:
+            return into_heads("key", keys_bsd), into_heads("value", keys_bsd)
+
+        query, mask, causal = into_heads("query", queries_btd), mask_bs, self.causal
+        if places_bt is None:
+            key, value = keys_and_values()
+        elif self.causal:
+            key, value = self._with_those_before(keys_and_values(), places_bt, mask_bs.shape[1])
+            mask, causal = mask_bs[:, None] * (jnp.arange(key.shape[2]) <= places_bt[..., None]), False
+        else:
+            key, value = self.variable(names.CONTEXT, "keys_and_values", keys_and_values).value
+        attended = self._attend(query, key, value, mask, causal)
         output = Projection(
             "bthk,hkd->btd", (self.heads, head_dim, embed), (names.HEADS, names.HEAD_DIM, names.EMBED),
             (embed,), (names.EMBED,), dtype=self.dtype, name="output",
@@ -88,19 +103,33 @@ class Attention(nn.Module):
         output = output.reshape(batch, length, embed)
         if not self.capture:
             return output, None
-        weights = attention_weights(query, key, mask_bs, causal=self.causal)
+        weights = attention_weights(query, key, mask, causal=causal)
         heads_outside = weights.reshape(batch // shared, self.heads, shared, length, -1).swapaxes(1, 2)
         return output, heads_outside.reshape(batch, self.heads, length, -1)
 
-    def _attend(self, query: jax.Array, key: jax.Array, value: jax.Array, mask_bs: jax.Array) -> jax.Array:
+    def _with_those_before(self, new: tuple[jax.Array, ...], places_bt: jax.Array, length: int) -> tuple:
+        """Keys and values [batch, heads, length, head_dim] of the cache, with the `new` ones at their places."""
+        batch, heads, _, head_dim = new[0].shape
+        rows = jnp.arange(batch)[:, None]
+
+        def nothing() -> tuple:
+            return tuple(jnp.zeros((batch, heads, length, head_dim), x.dtype) for x in new)
+
+        kept = self.variable(names.CACHE, "keys_and_values", nothing)
+        kept.value = tuple(
+            before.at[rows, :, places_bt].set(x.swapaxes(1, 2)) for before, x in zip(kept.value, new, strict=True)
+        )
+        return kept.value
+
+    def _attend(self, query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array, causal: bool) -> jax.Array:
         dropped = self.train and self.dropout > 0
-        if _chosen.get() in KERNELS:
+        if _chosen.get() in KERNELS and mask.ndim == 2:  # kernels know of no mask for each query
             assert not dropped, "kernels do not drop weights; `train.setup` checks the specification"
             _, kernel = KERNELS[_chosen.get()]
             of_heads = (names.BATCH, names.HEADS, names.SEQUENCE, names.HEAD_DIM)
             of_arguments = (of_heads, of_heads, of_heads, (names.BATCH, names.SEQUENCE))
-            return part_by_part(partial(kernel, causal=self.causal), of_arguments)(query, key, value, mask_bs)
+            return part_by_part(partial(kernel, causal=causal), of_arguments)(query, key, value, mask)
         dropout_key = self.make_rng(names.DROPOUT) if dropped else None
         return dot_product_attention(
-            query, key, value, mask_bs, causal=self.causal, dropout_rate=self.dropout, dropout_key=dropout_key
+            query, key, value, mask, causal=causal, dropout_rate=self.dropout, dropout_key=dropout_key
         )

@@ -98,15 +98,18 @@ class FusionLayer(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: dict[str, jax.Array], masks: dict[str, jax.Array]) -> tuple[dict[str, jax.Array], dict]:
+    def __call__(
+        self, x: dict[str, jax.Array], masks: dict[str, jax.Array], places: jax.Array | None = None
+    ) -> tuple[dict[str, jax.Array], dict]:
         """`x` {stream: [batch, tokens, width]}, `masks` {stream: [batch, tokens]} → the new `x`, what was captured.
 
-        Streams that are only read may have fewer rows than those updated, see `Attention`.
+        Streams that are only read may have fewer rows than those updated, see `Attention`, and there also of `places`
+        [batch, tokens], where the tokens of a stage's only stream stand.
         """
         if self.stage.bottleneck:
             x, captured = self._through_bottleneck(x, masks)
         else:
-            x, captured = self._sublayers(x, masks)
+            x, captured = self._sublayers(x, masks, places)
         return x, {"hidden": x, "attention": captured} if self.capture else {}
 
     def _through_bottleneck(self, x: dict[str, jax.Array], masks: dict[str, jax.Array]) -> tuple[dict, dict]:
@@ -119,7 +122,9 @@ class FusionLayer(nn.Module):
         new[b] = sum(longer[s][:, x[s].shape[1] :] for s in self.stage.streams) / len(self.stage.streams)
         return x | new, captured
 
-    def _sublayers(self, x: dict[str, jax.Array], masks: dict[str, jax.Array]) -> tuple[dict, dict]:
+    def _sublayers(
+        self, x: dict[str, jax.Array], masks: dict[str, jax.Array], places: jax.Array | None = None
+    ) -> tuple[dict, dict]:
         attention, made, entered = {}, {}, x
 
         def module(kind: type[nn.Module], *settings: Any, name: str) -> nn.Module:
@@ -150,7 +155,7 @@ class FusionLayer(nn.Module):
                         keys = normed[0] if len(others) == 1 else jnp.concatenate(normed, axis=1)
                         mask = jnp.concatenate([masks[o] for o in others], axis=1)
                     attend = module(Attention, *self._attention(block, kind), name=name)
-                    branch, attention[f"{s}_{kind}_{i}"] = attend(read, keys, mask)
+                    branch, attention[f"{s}_{kind}_{i}"] = attend(read, keys, mask, places)
                 branch = Dropout(block.dropout, self.train)(branch)
                 new[s] = x[s] + branch if block.norm == "pre" else norm(s, block)(x[s] + branch)
                 new[s] = constrain(new[s], names.BATCH, names.RESIDUAL_SEQUENCE, names.EMBED_ACTIVATION)

@@ -65,14 +65,24 @@ class TextEmbedding(nn.Module):
         self.token_types = Table(self.types, self.width, names.TYPES, self.dtype) if self.types else None
         self.norm = LayerNorm(self.epsilon, self.dtype) if self.epsilon is not None else None
 
-    def __call__(self, ids_bt: jax.Array, types_bt: jax.Array | None = None) -> jax.Array:
-        """Ids [rows, tokens] and their types, by default 0 → [rows, tokens, width]."""
+    def __call__(
+        self, ids_bt: jax.Array, types_bt: jax.Array | None = None, places_bt: jax.Array | None = None
+    ) -> jax.Array:
+        """Ids [rows, tokens], their types, by default 0, and places, by default one after the other.
+
+        Returns:
+          [rows, tokens, width].
+        """
         length = ids_bt.shape[1]
         if length + self.offset > self.length:
             raise ValueError(f"text of {length} tokens, room for {self.length - self.offset}")
-        places = jnp.arange(self.offset, self.offset + length)
         x = self._held(with_own_copy(_rows)(self.word_copies, ids_bt), ids_bt)
-        x = x + self._held(self.positions()[self.offset : self.offset + length], places)
+        if places_bt is None:
+            places = jnp.arange(self.offset, self.offset + length)
+            x = x + self._held(self.positions()[self.offset : self.offset + length], places)
+        else:
+            places = places_bt + self.offset
+            x = x + self._held(jnp.take(self.positions(), places, axis=0), places)
         if self.types:
             types_bt = jnp.zeros((1, 1), jnp.int32) if types_bt is None else types_bt
             x = x + self._held(jnp.take(self.token_types(), types_bt, axis=0), types_bt)

@@ -51,8 +51,10 @@ class Stack(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: dict[str, jax.Array], masks: dict[str, jax.Array]) -> tuple[dict[str, jax.Array], dict]:
-        """As `FusionLayer`; what is captured has a leading dim over the layers."""
+    def __call__(
+        self, x: dict[str, jax.Array], masks: dict[str, jax.Array], places: jax.Array | None = None
+    ) -> tuple[dict[str, jax.Array], dict]:
+        """As `FusionLayer`; what is captured has a leading dim over the layers, and scanned what is cached."""
         if not self.stage.layers:
             return x, {}
         layer = FusionLayer
@@ -62,15 +64,15 @@ class Stack(nn.Module):
         if self.scan:
             scanned = nn.scan(
                 layer,
-                variable_axes={"params": 0},
-                split_rngs={"params": True, names.DROPOUT: True},
+                variable_axes={names.PARAMS: 0, names.CACHE: 0, names.CONTEXT: 0},
+                split_rngs={names.PARAMS: True, names.DROPOUT: True},
                 in_axes=nn.broadcast,
                 length=self.stage.layers,
                 metadata_params={nn.PARTITION_NAME: names.LAYERS},
             )
-            return scanned(*settings, name="layers")(x, masks)
+            return scanned(*settings, name="layers")(x, masks, places)
         captured = []
         for i in range(self.stage.layers):
-            x, extra = layer(*settings, name=f"layer_{i}")(x, masks)
+            x, extra = layer(*settings, name=f"layer_{i}")(x, masks, places)
             captured.append(extra)
         return x, jax.tree.map(lambda *layers: jnp.stack(layers), *captured)

@@ -98,10 +98,10 @@ class Passing:
     backward: float
 
 
-def passing(spec: ModelSpec, text_tokens: int, texts_per_image: int) -> list[Passing]:
-    """What goes through the sub-layers of a model's stages that read a text; arguments as of `part_flops`."""
-    found, streams = [], _inputs(spec, text_tokens, texts_per_image, 0)
-    for step in _steps(spec, 0):
+def passing(spec: ModelSpec, text_tokens: int, texts_per_image: int, target_tokens: int = 0) -> list[Passing]:
+    """What goes through the sub-layers of a model's stages; arguments as of `part_flops`."""
+    found, streams = [], _inputs(spec, text_tokens, texts_per_image, target_tokens)
+    for step in _steps(spec, target_tokens):
         streams = _before(step, streams)
         if isinstance(step, Stage):
             found += [

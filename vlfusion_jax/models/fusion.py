@@ -14,7 +14,15 @@ from vlfusion_jax.layers.embeddings import Table
 from vlfusion_jax.layers.recurrent import RecurrentStack
 from vlfusion_jax.layers.stack import Stack
 from vlfusion_jax.models.heads import ClassLogits, Contrast, LateLogits, RegionLogits, WordLogits
-from vlfusion_jax.models.inputs import ImageTokens, LearnedTokens, Regions, TextTokens, hidden_tokens
+from vlfusion_jax.models.inputs import (
+    ImageTokens,
+    LearnedTokens,
+    Regions,
+    TextTokens,
+    Tokens,
+    hidden_tokens,
+    is_there,
+)
 from vlfusion_jax.models.output import FusionOutput, Texts, of_texts
 from vlfusion_jax.models.pooling import Combined, Pooled, pool_tokens
 from vlfusion_jax.models.spec.heads import ClassHead, ContrastiveHead, RegionHead, WordHead
@@ -22,7 +30,15 @@ from vlfusion_jax.models.spec.inputs import ImageInput, Input, LearnedInput, Reg
 from vlfusion_jax.models.spec.model import ModelSpec
 from vlfusion_jax.models.spec.steps import Add, Bridge, Join, Recurrent, Transform
 from vlfusion_jax.models.spec.streams import IMAGE, JOINT, POOLED, TARGET, TEXT, pooled_of
-from vlfusion_jax.models.steps import Bridged, Transformed, pad_tokens, repeat_rows, updated_streams
+from vlfusion_jax.models.steps import (
+    Bridged,
+    Transformed,
+    pad_tokens,
+    read_streams,
+    repeat_rows,
+    streams_alone,
+    updated_streams,
+)
 from vlfusion_jax.ops.cells import pick_cells
 from vlfusion_jax.parallel.strategy import constrain, token_multiple, within
 
@@ -48,6 +64,7 @@ class FusionModel(nn.Module):
         capture: bool = False,
         encoded: FusionOutput | None = None,
         texts: Mapping[str, Texts] = MappingProxyType({}),
+        given: Mapping[str, Tokens] = MappingProxyType({}),
     ) -> FusionOutput:
         """Runs the model on texts and their images.
 
@@ -56,8 +73,10 @@ class FusionModel(nn.Module):
             [images, H, W], or `regions` [images, r, features], `boxes` [images, r, 4] and `region_mask` [images, r];
             `text` and `text_mask` [rows, tokens] int32; `target` and `target_mask` alike; for a word head `positions`
             [rows, p] int32. `rows` is a multiple of `images`; rows i*k … i*k+k-1 read image i, which is encoded once.
-            Without `target` all that makes it is left out. A word head everywhere takes `target_positions` [rows, p],
-            where only some are wanted. `hidden` [images, p] int32 numbers cells of the image, patches or regions, that
+            What is missing is left out with all that is made of it: `target`, or all but it. A word head everywhere
+            takes `target_positions` [rows, p], where only some are wanted. With `target_places` [rows, tokens],
+            `target` is a part of a text, and `target_mask` [rows, places] of the whole of it; see `Attention` for the
+            collections it then needs. `hidden` [images, p] int32 numbers cells of the image, patches or regions, that
             the model does not see, -1 = none; each image then has one text, and region heads predict these cells.
           heads: names of the heads to apply.
           train: apply dropout, from the `dropout` rng.
@@ -65,24 +84,29 @@ class FusionModel(nn.Module):
           encoded: output of a call without `target`, from which text and image are taken: only `target` is read and
             worked on. Rows i*k … i*k+k-1 of it belong to row i of that call.
           texts: {head: those that it is applied to, and whose `positions` it is given}; by default all.
+          given: {stream: (tokens, mask)} of `FusionOutput.unfused`, rows of which may be chosen anew: what made them is
+            left out, and their inputs with it. Texts are as many as images, or a multiple, as ever.
         """
         spec = self.spec
 
         def is_wanted(stream: str) -> bool:
-            return names.TARGET in inputs if stream == TARGET else encoded is None
+            return names.TARGET in inputs if stream == TARGET else encoded is None and stream not in given
 
-        streams, masks, sources = self._embed(inputs, train, [each for each in spec.inputs if is_wanted(each.stream)])
+        read = [each for each in spec.inputs if is_wanted(each.stream) and is_there(each, inputs)]
+        streams, masks, sources = self._embed(inputs, train, read)
         embedded = dict(streams) if capture else {}
         if encoded is not None:
-            given = {spec.text: (encoded.text, encoded.text_mask), spec.image: (encoded.image, encoded.image_mask)}
-            streams |= {stream: x for stream, (x, _) in given.items() if x is not None}
-            masks |= {stream: mask for stream, (_, mask) in given.items() if mask is not None}
+            both = {spec.text: (encoded.text, encoded.text_mask), spec.image: (encoded.image, encoded.image_mask)}
+            given = {stream: pair for stream, pair in both.items() if pair[0] is not None}
+        streams |= {stream: x for stream, (x, _) in given.items()}
+        masks |= {stream: mask for stream, (_, mask) in given.items()}
         hidden, attention, made = {}, {}, {}
         for step in spec.steps:
-            if not any(map(is_wanted, updated_streams(step))):
+            if not any(map(is_wanted, updated_streams(step))) or not streams.keys() >= read_streams(step):
                 continue
             if isinstance(step, Stage):
-                captured = self._stage(step, streams, masks, train, capture)
+                places = inputs.get(names.TARGET_PLACES) if step.streams == (TARGET,) else None
+                captured = self._stage(step, streams, masks, places, train, capture)
                 hidden[step.name], attention[step.name] = captured.get("hidden", {}), captured.get("attention", {})
             elif isinstance(step, Join):
                 rows = max(len(streams[s]) for s in (TEXT, IMAGE))
@@ -132,6 +156,7 @@ class FusionModel(nn.Module):
                 for name in heads
             },
             streams={name: x for name, x in streams.items() if name not in (spec.text, spec.image, JOINT)},
+            unfused={s: (streams[s], masks[s]) for s in streams_alone(spec) if s in streams and encoded is None},
             embedded=embedded,
             hidden=hidden if capture else {},
             attention=attention if capture else {},
@@ -163,7 +188,9 @@ class FusionModel(nn.Module):
             streams[spec.stream], masks[spec.stream] = x, mask
         return streams, masks, sources
 
-    def _stage(self, stage: Stage, streams: Streams, masks: Streams, train: bool, capture: bool) -> dict:
+    def _stage(
+        self, stage: Stage, streams: Streams, masks: Streams, places: jax.Array | None, train: bool, capture: bool
+    ) -> dict:
         """Runs a stage on the streams, in place; returns what was captured."""
         updated = updated_streams(stage)
         present = tuple(dict.fromkeys(updated + stage.context))
@@ -173,13 +200,17 @@ class FusionModel(nn.Module):
             repeat_rows(read, read_masks, stage.context, len(streams[updated[0]]))
         stack = Stack(stage, self.spec.scan, self.spec.remat, train, capture, self.dtype, name=stage.name)
         with within(stage.name):
-            multiple = 1 if capture else token_multiple()  # what is captured has no padding
-            new, captured = stack(*({s: pad_tokens(x[s], multiple) for s in present} for x in (read, read_masks)))
+            # What is captured has no padding, nor has what is cached.
+            multiple = 1 if capture or places is not None else token_multiple()
+            padded, padded_masks = ({s: pad_tokens(x[s], multiple) for s in present} for x in (read, read_masks))
+            new, captured = stack(padded, padded_masks, places)
         streams.update({s: new[s][:, : streams[s].shape[1]] for s in updated})
         return captured
 
     def _pool(self, streams: Streams, masks: Streams) -> jax.Array | tuple[jax.Array, ...] | None:
         """The fused vector; it and each pooled one become streams too, of one token, in place."""
+        if not all(pool.stream in streams for pool in self.spec.pools):
+            return None
         vectors = [
             Pooled(pool, self.dtype, name=f"{pool.stream}_pooler")(streams[pool.stream], masks[pool.stream])
             for pool in self.spec.pools

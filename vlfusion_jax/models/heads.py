@@ -90,7 +90,7 @@ class RegionLogits(nn.Module):
 
 
 class Contrast(nn.Module):
-    """A `ContrastiveHead`: unit vectors by name, and `logits` [texts, images] f32."""
+    """A `ContrastiveHead`: unit vectors by name, `logits` [texts, images], their `scale` [] and `bias` []; f32."""
 
     spec: ContrastiveHead
     dtype: Any = jnp.float32
@@ -103,13 +103,13 @@ class Contrast(nn.Module):
             vectors[name] = vector / jnp.linalg.norm(vector, axis=-1, keepdims=True)
         # Scaled by about 100: the rounding of fast products would show in the logits.
         logits = jnp.matmul(vectors[names.TEXT], vectors[names.IMAGE].T, precision=jax.lax.Precision.HIGHEST)
+        scale = jnp.float32(1)
         if self.spec.scale is not None:
-            logits = logits * jnp.exp(self._scalar("log_scale", self.spec.scale))
+            scale = scale * jnp.exp(self._scalar("log_scale", self.spec.scale))
         if self.spec.temperature is not None:
-            logits = logits / self._scalar("temperature", self.spec.temperature)
-        if self.spec.bias is not None:
-            logits = logits + self._scalar("bias", self.spec.bias)
-        return vectors | {"logits": logits}
+            scale = scale / self._scalar("temperature", self.spec.temperature)
+        bias = jnp.float32(0) if self.spec.bias is None else self._scalar("bias", self.spec.bias)
+        return vectors | {"logits": logits * scale + bias, names.SCALE: scale, names.BIAS: bias}
 
     def _scalar(self, name: str, value: float) -> jax.Array:
         return self.param(name, with_axes(nn.initializers.constant(value)), (), jnp.float32)

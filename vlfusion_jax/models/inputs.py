@@ -17,6 +17,7 @@ from vlfusion_jax.layers.norm import LayerNorm
 from vlfusion_jax.layers.positions import GridPositions, StretchedPositions
 from vlfusion_jax.layers.regions import RegionTokens, grid_boxes
 from vlfusion_jax.models.spec.inputs import ImageInput, Input, LearnedInput, RegionInput, TextInput
+from vlfusion_jax.models.spec.streams import TARGET
 from vlfusion_jax.ops.cells import pick_cells, replace_cells
 from vlfusion_jax.ops.masks import keep_tokens, normalise_pixels, patch_mask, split_patches
 
@@ -39,9 +40,10 @@ class TextTokens(nn.Module):
         self.dropout = Dropout(spec.dropout, self.train)
 
     def __call__(self, inputs: Mapping[str, jax.Array], modality: jax.Array | None) -> Tokens:
-        """Reads `text`, `text_mask` and, where given, `text_types`, or the same of `target`."""
+        """Reads `text`, `text_mask` and, where given, `text_types`, or the same of `target`, and `target_places`."""
         stream = self.spec.stream
-        x = self.embedding(inputs[stream], inputs.get(names.types_of(stream)))
+        places = inputs.get(names.TARGET_PLACES) if stream == TARGET else None
+        x = self.embedding(inputs[stream], inputs.get(names.types_of(stream)), places)
         x = self.dropout(x)
         return with_modality(x, modality, self.spec.modality), inputs[names.mask_of(stream)].astype(jnp.int32)
 
@@ -183,6 +185,13 @@ class LearnedTokens(nn.Module):
     def __call__(self) -> Tokens:
         table = Table(self.spec.count, self.spec.width, names.POSITIONS, self.dtype, name="tokens")()
         return table[None], jnp.ones((1, self.spec.count), jnp.int32)
+
+
+def is_there(spec: Input, inputs: Mapping[str, jax.Array]) -> bool:
+    """Whether a batch has what `spec` reads."""
+    if isinstance(spec, TextInput):
+        return spec.stream in inputs
+    return isinstance(spec, LearnedInput) or names.IMAGE in inputs or names.REGIONS in inputs
 
 
 def with_modality(

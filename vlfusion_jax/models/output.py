@@ -53,9 +53,11 @@ class FusionOutput:
       pooled: [rows, width], what class heads read; None for a model that pools nothing, a tuple under late fusion.
       logits: predictions of the heads asked for, by name: word logits [rows, positions, vocab], class logits
         [rows, classes], {name: [images, tokens or hidden cells, size]} of regions; f32. Tables are padded; padded
-        classes are masked by a large negative number. A contrastive head gives unit vectors {name: [rows, width]} and
-        `logits` [texts, images].
+        classes are masked by a large negative number. A contrastive head gives unit vectors {name: [rows, width]},
+        `logits` [texts, images], and the `scale` [] and `bias` [] of these.
       streams: the other streams as they are in the end, by name; pooled vectors as streams of one token.
+      unfused: {stream: (tokens, mask)} of the streams that no step mixes with another, of texts or of images: `given`
+        to a call, they save what made them.
       embedded: {stream: [rows, tokens, width]} before the first step; empty unless captured.
       hidden: {stage: {stream: [layers, rows, tokens, width]}}; empty unless captured.
       attention: {stage: {sub-layer: [layers, rows, heads, queries, keys]}} in f32; empty unless captured.
@@ -68,6 +70,7 @@ class FusionOutput:
     pooled: jax.Array | tuple[jax.Array, ...] | None
     logits: dict
     streams: dict
+    unfused: dict
     embedded: dict
     hidden: dict
     attention: dict

@@ -8,13 +8,14 @@ from flax import linen as nn
 
 from vlfusion_jax.core import names
 from vlfusion_jax.core.partitioned import with_axes
-from vlfusion_jax.layers.block import Stage
+from vlfusion_jax.layers.block import CROSS, Stage
 from vlfusion_jax.layers.dropout import Dropout
 from vlfusion_jax.layers.norm import LayerNorm
 from vlfusion_jax.layers.projection import Projection
 from vlfusion_jax.models.inputs import with_modality
-from vlfusion_jax.models.spec.steps import Bridge, Join, Recurrent, Step, Transform
-from vlfusion_jax.models.spec.streams import JOINT
+from vlfusion_jax.models.spec.model import ModelSpec
+from vlfusion_jax.models.spec.steps import Add, Bridge, Join, Recurrent, Step, Transform
+from vlfusion_jax.models.spec.streams import IMAGE, JOINT, TARGET, TEXT
 
 
 class Transformed(nn.Module):
@@ -82,3 +83,41 @@ def updated_streams(step: Step) -> tuple[str, ...]:
     if isinstance(step, Join):
         return (JOINT,)
     return (step.stream,) if isinstance(step, Recurrent) else (step.target,)
+
+
+def streams_alone(spec: ModelSpec) -> tuple[str, ...]:
+    """Streams of inputs that no step mixes with another, so that they can be encoded once for many pairs.
+
+    A stream that others read before its last step is none of them, nor are text and image of a joint stream.
+    """
+    mixed, read = set(), set()
+    for step in spec.steps:
+        for stream in updated_streams(step):
+            others = _sources(step, stream) - {stream}
+            if others or stream in read:
+                mixed.add(stream)
+            read |= others
+    if JOINT in mixed:
+        return ()
+    return tuple(each.stream for each in spec.inputs if each.stream not in (*mixed, TARGET))
+
+
+def read_streams(step: Step) -> set[str]:
+    """Streams that there must be for a step."""
+    if isinstance(step, Stage):
+        return {*updated_streams(step), *step.context}
+    return set().union(*(_sources(step, stream) for stream in updated_streams(step)))
+
+
+def _sources(step: Step, stream: str) -> set[str]:
+    """Streams that the new values of `stream` follow from."""
+    if isinstance(step, Stage):
+        if step.bottleneck:
+            return {*step.streams, step.bottleneck}
+        crosses = CROSS in step.sublayers and stream not in step.alone
+        return {stream, *((step.context or step.streams) if crosses else ())}
+    if isinstance(step, Join):
+        return {TEXT, IMAGE}
+    if isinstance(step, Recurrent):
+        return {stream}
+    return {step.source, stream} if isinstance(step, Add | Bridge) else {step.source}

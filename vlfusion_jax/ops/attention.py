@@ -17,7 +17,7 @@ def dot_product_attention(
     query_bhqd: jax.Array,
     key_bhkd: jax.Array,
     value_bhkd: jax.Array,
-    mask_bk: jax.Array,
+    mask: jax.Array,
     *,
     causal: bool = False,
     dropout_rate: float = 0.0,
@@ -31,7 +31,7 @@ def dot_product_attention(
       query_bhqd: [batch, heads, queries, head_dim].
       key_bhkd: [batch, heads, keys, head_dim].
       value_bhkd: [batch, heads, keys, head_dim].
-      mask_bk: [batch, keys], non-zero = keep. A row that keeps nothing yields zeros.
+      mask: [batch, keys] or [batch, queries, keys], non-zero = keep. A query that keeps nothing yields zeros.
       causal: query i sees keys up to i only; there are as many of both.
       dropout_rate: share of attention weights dropped, where `dropout_key` is given.
       dropout_key: key of the dropout.
@@ -42,18 +42,18 @@ def dot_product_attention(
     kept = None
     if dropout_rate and dropout_key is not None:
         kept = keep_mask(dropout_rate, dropout_key, (*query_bhqd.shape[:3], key_bhkd.shape[2]))
-    keep = _keep(query_bhqd, mask_bk, causal)
+    keep = _keep(query_bhqd, mask, causal)
     return _attend(dropout_rate, _scaled(query_bhqd), key_bhkd, value_bhkd, keep, kept)
 
 
 def attention_weights(
-    query_bhqd: jax.Array, key_bhkd: jax.Array, mask_bk: jax.Array, *, causal: bool = False
+    query_bhqd: jax.Array, key_bhkd: jax.Array, mask: jax.Array, *, causal: bool = False
 ) -> jax.Array:
     """The weights of `dot_product_attention`, before dropout: [batch, heads, queries, keys] in f32.
 
-    Those of a row that keeps nothing are zero.
+    Those of a query that keeps nothing are zero.
     """
-    keep = _keep(query_bhqd, mask_bk, causal)
+    keep = _keep(query_bhqd, mask, causal)
     weights = jax.nn.softmax(_scores(_scaled(query_bhqd), key_bhkd, keep), axis=-1)
     return jnp.where(jnp.any(keep, axis=-1, keepdims=True), weights, 0)
 
@@ -62,9 +62,9 @@ def _scaled(query_bhqd: jax.Array) -> jax.Array:
     return query_bhqd * (query_bhqd.shape[-1] ** -0.5)
 
 
-def _keep(query_bhqd: jax.Array, mask_bk: jax.Array, causal: bool) -> jax.Array:
+def _keep(query_bhqd: jax.Array, mask: jax.Array, causal: bool) -> jax.Array:
     """Booleans [batch, 1, 1 or queries, keys]: what a query may see."""
-    keep = mask_bk[:, None, None, :] > 0
+    keep = (mask[:, None, None, :] if mask.ndim == 2 else mask[:, None]) > 0
     return keep & jnp.tri(query_bhqd.shape[2], dtype=bool) if causal else keep
 
 

@@ -9,11 +9,12 @@ import optax
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.core.tree import flatten, path_name
+from vlfusion_jax.optim.bounds import is_bounded, within_bounds
 from vlfusion_jax.optim.schedules import Schedule, learning_rate
 
-# BERT, ViT and every fusion model since: no decay on biases and norms (here also gains of standardised kernels, and
-# the stored statistics of batch normalisation, which nothing else moves).
-NO_DECAY = re.compile(r"(^|/)(bias|scale|gain|mean|variance)(_\d+)?$")
+# BERT, ViT and every fusion model since: no decay on biases and norms (here also gains of standardised kernels, the
+# stored statistics of batch normalisation, which nothing else moves, and what scales contrasts and weights tasks).
+NO_DECAY = re.compile(rf"(^|/)(bias|scale|gain|mean|variance|log_scale|temperature)(_\d+)?$|^{names.LOG_VARIANCE}/")
 HEAD = re.compile(rf"(^|/){names.HEAD}")
 
 
@@ -58,7 +59,8 @@ def make_optimizer(config: Any, params: Any) -> optax.GradientTransformation:
         optax.scale_by_learning_rate(lr_schedule(config)),
     ]
     labels = jax.tree.map(lambda f: "frozen" if f else "trained", frozen)
-    return optax.partition({"trained": optax.chain(*steps), "frozen": optax.set_to_zero()}, labels)
+    partitioned = optax.partition({"trained": optax.chain(*steps), "frozen": optax.set_to_zero()}, labels)
+    return optax.chain(partitioned, within_bounds()) if any(map(is_bounded, paths)) else partitioned
 
 
 def _matching(values: Any, tree: Any) -> Any:

@@ -1,7 +1,6 @@
 """What a strategy asks an update to send: the measure of what its compiled program sends."""
 
 import math
-from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +10,8 @@ from vlfusion_jax.core import names
 from vlfusion_jax.core.precision import COMPUTE_DTYPES
 from vlfusion_jax.layers.block import MLP
 from vlfusion_jax.models.flops import passing
-from vlfusion_jax.train.setup import Run, passes
+from vlfusion_jax.train.arithmetic import passes
+from vlfusion_jax.train.setup import Run
 
 
 def least_bytes(run: Run) -> float:
@@ -29,7 +29,7 @@ def least_bytes(run: Run) -> float:
     A program may send less: one that keeps a gathered table until its backward pass gathers it once.
     """
     itemsize = jnp.dtype(COMPUTE_DTYPES[run.config.precision.compute]).itemsize
-    gathers = 2 * run.config.train.micro_batches * len(list(_passes(run)))
+    gathers = 2 * run.config.train.micro_batches * len(list(passes(run.config, run.model.spec)))
     params, grads = jax.tree.leaves(run.abstract_state.params), jax.tree.leaves(run.grad_shardings)
     of_params = sum(_of_parameter(run, *each, itemsize, gathers) for each in zip(params, grads, strict=True))
     return of_params + itemsize * _numbers_of_activations(run)
@@ -51,16 +51,13 @@ def _parts(sharding: NamedSharding, axes: tuple[str, ...] | None = None) -> int:
     return math.prod(sharding.mesh.shape[axis] for axis in used if axes is None or axis in axes)
 
 
-def _passes(run: Run) -> Iterator[tuple[int, dict[str, int]]]:
-    return passes(run.config, [task.name for task in run.tasks])
-
-
 def _numbers_of_activations(run: Run) -> float:
     images = run.config.train.batch_size / run.strategy.batch_parts
     sent = 0.0
-    for length, texts in _passes(run):
-        count = sum(texts.values())
-        for each in passing(run.model.spec, length, count):
+    for run_pass in passes(run.config, run.model.spec):
+        tokens = run_pass.text_tokens, run_pass.texts, run_pass.target_tokens
+        for each in passing(run.model.spec, *tokens):
             split = run.strategy.of_part(each.part).parts_of(names.MLP if each.kind == MLP else names.HEADS)
-            sent += images * count * (each.forward + each.backward) * 2 * (split - 1) / split
+            if each.part in run_pass.parts:
+                sent += images * run_pass.rows * (each.forward + each.backward) * 2 * (split - 1) / split
     return sent

@@ -16,6 +16,8 @@ from vlfusion_jax.data.vocabulary import Vocabulary
 from vlfusion_jax.models.spec.inputs import ImageInput, RegionInput, TextInput
 from vlfusion_jax.models.spec.model import ModelSpec
 
+Picture = str | Path | np.ndarray  # an image file, or [height, width, 3] uint8 RGB
+
 COORDINATES = 4  # of a box
 _TEXT_MULTIPLE = 8  # few lengths, so that a model is compiled for few
 
@@ -80,7 +82,7 @@ def text_arrays(
 
 
 def encode_pictures(
-    pictures: Sequence[str | Path | np.ndarray], spec: ModelSpec, data: ConfigDict
+    pictures: Sequence[Picture], spec: ModelSpec, data: ConfigDict
 ) -> tuple[dict[str, np.ndarray], int]:
     """Pictures, files or [height, width, 3] uint8 RGB, as a model reads them, and how many; `data` is `config.data`.
 
@@ -103,7 +105,7 @@ def encode_pictures(
     return picture_arrays(pictures, data), len(pictures)
 
 
-def picture_arrays(pictures: Sequence[str | Path | np.ndarray], data: ConfigDict) -> dict[str, np.ndarray]:
+def picture_arrays(pictures: Sequence[Picture], data: ConfigDict) -> dict[str, np.ndarray]:
     """Pixels [pictures, height, width, 3] and masks [pictures, height, width], both uint8, on the canvas of `data`.
 
     Raises:

@@ -1,23 +1,25 @@
-"""Texts that a model writes: captions, and answers in its own words."""
+"""Texts that a model writes or finds the most probable: captions, and answers in words."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
-from vlfusion_jax.data.vocabulary import Vocabulary
+from vlfusion_jax.data.vocabulary import Vocabulary, begin_and_end
 from vlfusion_jax.models.fusion import FusionModel
-from vlfusion_jax.models.generate import Search, generate
+from vlfusion_jax.models.generate import generate
+from vlfusion_jax.models.rank import rank
+from vlfusion_jax.models.search import Search, Written
 from vlfusion_jax.models.spec.streams import TARGET
 from vlfusion_jax.serve.answers import Answer
 from vlfusion_jax.serve.inputs import text_input
 
+SHORTLIST = 128  # candidates that are read whole, as in BLIP's own code
 # What a user asks of a model, by the head that it takes.
 _ABILITIES = {
     names.CAPTION: "writes captions (`caption`)",
@@ -40,7 +42,7 @@ class Writer:
 
     Args:
       module: has a `target` stream.
-      model: `config.model`, which says what tokens begin and end a text.
+      model: `config.model`, which may say what tokens begin and end a text.
       vocabulary: its tokenizer.
     """
 
@@ -48,7 +50,13 @@ class Writer:
         self._module, self._model, self._vocabulary = module, model, vocabulary
 
     def write(
-        self, params: Any, inputs: Mapping[str, np.ndarray], head: str, prompt: str, beams: int, max_length: int
+        self,
+        params: Any,
+        inputs: Mapping[str, np.ndarray],
+        head: str,
+        prompt: str | Sequence[str] = "",
+        seed: int = 0,
+        **how: Any,
     ) -> list[Answer]:
         """A text for each row of the inputs, with its probability: the product of those of its tokens.
 
@@ -56,38 +64,95 @@ class Writer:
           params: of the module.
           inputs: without `target`.
           head: word head of `target`.
-          prompt: how every text begins.
-          beams: texts that are kept at a time; 1 = greedy search.
-          max_length: tokens of the longest text, those before and behind it included.
+          prompt: how the texts begin, one for all or one for each row.
+          seed: of draws; each row has a key of its own.
+          how: fields of `Search`.
 
         Raises:
-          UserError: no beams, or a length that the model has no room for.
+          UserError: a search that means nothing, a length that the model has no room for, or too many or few prompts.
         """
-        room = text_input(self._module.spec, TARGET).room
-        if beams < 1:
-            raise UserError(f"beams is {beams}; it must be at least 1.")
-        if max_length > room:
-            raise UserError(f"max_length is {max_length}; this model has room for {room} tokens.")
-        search = Search(self._model.end_id, self._vocabulary.pad_id, beams, max_length)
-        # In place of the tokens around the prompt there is the one that begins a text.
-        begun = [self._model.begin_id, *self._vocabulary.tokenizer.encode(prompt, add_special_tokens=False).ids]
+        begin, end = begin_and_end(self._model, self._vocabulary)
+        search = Search(end, self._vocabulary.pad_id, **how)
+        room = self._room()
+        if search.max_length > room:
+            raise UserError(f"max_length is {search.max_length}; this model has room for {room} tokens.")
         rows = len(next(iter(inputs[name] for name in (names.TEXT, names.IMAGE) if name in inputs)))
-        written = _write(self._module, head, search, params, dict(inputs), jnp.asarray([begun] * rows))
+        prompts = [prompt] * rows if isinstance(prompt, str) else list(prompt)
+        if len(prompts) != rows:
+            raise UserError(f"prompt: {len(prompts)} are given for {rows} texts; give one for all, or one for each.")
+        # In place of the tokens around the prompt there is the one that begins a text.
+        ids, mask = self._arrays([[begin, *each] for each in self._tokens(prompts)])
+        keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(seed)))(np.arange(rows))
+        written = _write(self._module, head, search, params, dict(inputs), ids, mask, keys)
         return [
-            Answer(self._vocabulary.decode(tokens[mask > 0][1:].tolist()), float(probability))  # behind the beginning
-            for tokens, mask, probability in zip(*map(np.asarray, written), strict=True)
+            Answer(self._vocabulary.decode(tokens[mask > 0][1:].tolist()), float(np.exp(log_prob)))  # behind the begin
+            for tokens, mask, log_prob in zip(*map(np.asarray, written[:3]), strict=True)
         ]
+
+    def choose(
+        self, params: Any, inputs: Mapping[str, np.ndarray], head: str, candidates: Sequence[str], top: int
+    ) -> list[list[Answer]]:
+        """The `top` most probable candidates for each row of the inputs, best first; other arguments as of `write`.
+
+        Those are read whole whose first tokens are the 128 most probable.
+
+        Raises:
+          UserError: there are no candidates, or one that the model has no room for.
+        """
+        if isinstance(candidates, str) or not candidates:
+            raise UserError(f"candidates: expected a list of texts, at least one, got {candidates!r}.")
+        begin, end = begin_and_end(self._model, self._vocabulary)
+        texts, room = [[begin, *each, end] for each in self._tokens(candidates)], self._room()
+        for candidate, text in zip(candidates, texts, strict=True):
+            if len(text) > room:
+                raise UserError(f"candidates: {candidate!r} has {len(text)} tokens; this model has room for {room}.")
+        shortlist = min(SHORTLIST, len(texts))
+        ids, mask = self._arrays(texts)
+        found = _rank(self._module, head, min(top, shortlist), shortlist, params, dict(inputs), ids, mask)
+        return [
+            [Answer(candidates[number], float(np.exp(log_prob))) for number, log_prob in zip(*row, strict=True)]
+            for row in zip(*map(np.asarray, found), strict=True)
+        ]
+
+    def _room(self) -> int:
+        return text_input(self._module.spec, TARGET).room
+
+    def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        return [each.ids for each in self._vocabulary.tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+
+    def _arrays(self, texts: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
+        """Tokens and mask [texts, tokens of the longest] int32."""
+        mask = np.arange(max(map(len, texts))) < np.array([[len(text)] for text in texts])
+        ids = np.full(mask.shape, self._vocabulary.pad_id, np.int32)
+        ids[mask] = np.concatenate(texts)
+        return ids, mask.astype(np.int32)
 
 
 @partial(jax.jit, static_argnums=range(3))
 def _write(
-    module: FusionModel, head: str, search: Search, params: Any, inputs: Mapping[str, jax.Array], prompt: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Tokens and mask [rows, max_length] of texts, and their probabilities [rows]."""
+    module: FusionModel,
+    head: str,
+    search: Search,
+    params: Any,
+    inputs: Mapping[str, jax.Array],
+    prompt: jax.Array,
+    mask: jax.Array,
+    keys: jax.Array,
+) -> Written:
     encoded = module.apply({"params": params}, inputs)
-    tokens, mask = generate(module, params, encoded, head, prompt, search)
-    target = {names.TARGET: tokens[:, :-1], names.mask_of(names.TARGET): mask[:, :-1]}
-    logits = module.apply({"params": params}, target, (head,), encoded=encoded).logits[head]
-    log_probs = jnp.take_along_axis(jax.nn.log_softmax(logits), tokens[:, 1:, None], axis=2)[..., 0]
-    own = mask[:, 1:] * (jnp.arange(1, search.max_length) >= prompt.shape[1])
-    return tokens, mask, jnp.exp(jnp.where(own > 0, log_probs, 0).sum(1))
+    return generate(module, params, encoded, head, prompt, mask, search, keys)
+
+
+@partial(jax.jit, static_argnums=range(4))
+def _rank(
+    module: FusionModel,
+    head: str,
+    top: int,
+    shortlist: int,
+    params: Any,
+    inputs: Mapping[str, jax.Array],
+    texts: jax.Array,
+    mask: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    encoded = module.apply({"params": params}, inputs)
+    return rank(module, params, encoded, head, texts, mask, top, shortlist)

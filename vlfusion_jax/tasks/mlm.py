@@ -20,6 +20,7 @@ class MaskedLanguageModelling:
 
     name: str = names.MLM
     view: str = names.MASKED
+    heads: tuple[str, ...] = (names.MLM,)
 
     def weight(self, batch: Batch) -> jax.Array:
         return batch[WEIGHTS].sum()

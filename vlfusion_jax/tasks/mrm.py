@@ -44,6 +44,10 @@ class MaskedRegionModelling:
     name: str = names.MRM
     view: str = names.MASKED_IMAGE
 
+    @property
+    def heads(self) -> tuple[str, ...]:
+        return (self.name,)
+
     def weight(self, batch: Batch) -> jax.Array:
         return self._counted(batch).sum()
 

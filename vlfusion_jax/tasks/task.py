@@ -20,6 +20,7 @@ class Task(Protocol):
 
     name: str
     view: str
+    heads: tuple[str, ...]  # of the model, that it reads
 
     def weight(self, batch: Batch) -> jax.Array:
         """Scalar f32 weight of the loss: how many items it is a sum of."""

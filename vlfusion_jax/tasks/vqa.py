@@ -32,6 +32,7 @@ class VisualQuestionAnswering:
     criterion: str = "bce"
     name: str = names.VQA
     view: str = names.QUESTION
+    heads: tuple[str, ...] = (names.VQA,)
 
     def weight(self, batch: Batch) -> jax.Array:
         return batch[WEIGHT].sum()

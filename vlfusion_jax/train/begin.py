@@ -47,11 +47,11 @@ def begin(run: Any, checkpoints: Checkpointer, source: str = "") -> tuple[TrainS
     state = run.init_state()
     sources = sources_of(run.config)
     if sources and _is_whole(run.config):
-        state = state.replace(params=_params_of(sources[0], run, state.params))
+        state = run.start_from(state, _params_of(sources[0], run, state.params))
         _check_settings(sources[0], run.config.model, (*TOWERS, FUSION))
         say(f"starting from the parameters of {sources[0]}")
     elif sources:
-        state = state.replace(params=_with_towers(sources, run, state.params))
+        state = run.start_from(state, _with_towers(sources, run, state.params))
     return state, 0, 0.0
 
 

@@ -24,7 +24,14 @@ REPORT = "conversion.txt"
 # Of texts in training: longer ones are rare in questions and captions, and cost time; the model's tables keep their
 # length. A model whose texts fill their length has that of its table.
 _USUAL_LENGTH = 40
-_TASKS = (names.MLM, names.ITM, names.VQA)
+# Tasks by the heads that they train.
+_TASKS = {
+    names.MLM: names.MLM,
+    names.ITM: names.ITM,
+    names.CONTRASTIVE: names.ITC,
+    names.CAPTION: names.CAPTION,
+    names.VQA: names.VQA,
+}
 
 
 def converted_config(imported: Imported, name: str) -> ConfigDict:
@@ -42,8 +49,11 @@ def converted_config(imported: Imported, name: str) -> ConfigDict:
     room = [each.room for each in imported.spec.inputs if isinstance(each, TextInput)]
     usual = [] if fills_texts(config) else [_USUAL_LENGTH]
     config.data.question_length = config.data.caption_length = min([*usual, *room])
-    for task in _TASKS:
-        config.tasks[task].weight = float(task in imported.heads)
+    for head, task in _TASKS.items():
+        config.tasks[task].weight = float(head in imported.heads)
+    contrast = dict(imported.spec.heads).get(names.CONTRASTIVE)
+    if contrast is not None and contrast.bias is not None:
+        config.tasks.itc.loss = "sigmoid"
     return config
 
 

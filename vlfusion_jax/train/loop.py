@@ -100,7 +100,7 @@ def train(
                 with saved_on_error(), log.waiting_for_data():
                     batch = to_global(next(batches), run.batch_sharding)
                 with jax.transfer_guard("disallow"):
-                    state, metrics = run.train_step(state, batch)
+                    state, metrics = run.step_of(step)(state, batch)
                 step, evaluation = step + 1, None
                 log.add(step, metrics)
                 stop = watch.should_stop(step)

@@ -1,5 +1,6 @@
 """A run in two pictures: curves over the steps, and questions it answered."""
 
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,9 @@ from vlfusion_jax.train.metrics import EVAL
 
 COLOURS = ("#1f6feb", "#d9480f", "#2b8a3e", "#862e9c", "#b08900", "#c2255c", "#0b7285", "#5c5f66")
 RIGHT, WRONG, INK, FAINT = "#2b8a3e", "#c92a2a", "#212529", "#868e96"
-ACCURACY = "Accuracy"
+ACCURACY, RECALL = "Accuracy", "Recall"
+SHARES = (ACCURACY, RECALL)  # panels in percent
+_RECALL = re.compile(r"_r\d+$")
 COLUMNS = 4  # of answered questions
 
 
@@ -55,6 +58,7 @@ def draw_curves(lines: Sequence[Mapping[str, float | None]], path: str | Path) -
     panels = [
         ("Loss (weighted sum)", ["loss"]),
         ("Loss of each task", of_tasks),
+        (RECALL, [n.removeprefix(EVAL) for n in names if _RECALL.search(n)][: len(COLOURS)]),
         (ACCURACY, sorted(accuracies, key=lambda name: (not name.startswith("accuracy"), name))[: len(COLOURS)]),
         ("Gradient norm", ["grad_norm"]),
         ("Learning rate", ["lr"]),
@@ -73,7 +77,7 @@ def _panel(axes: Axes, title: str, names: Sequence[str], lines: Sequence[Mapping
     for name, colour in zip(names, COLOURS, strict=False):
         label = name.removesuffix("_loss").replace("_", " ")
         steps, values = series(lines, EVAL + name)
-        if len(steps) and title == ACCURACY:
+        if len(steps) and title in SHARES:
             label += f", {100 * values[-1]:.1f} %"
             axes.plot(steps, values, "o", color=colour, markersize=6, markeredgecolor="white", zorder=3, clip_on=False)
         steps, values = series(lines, name)
@@ -81,12 +85,12 @@ def _panel(axes: Axes, title: str, names: Sequence[str], lines: Sequence[Mapping
             axes.plot(steps, values, color=colour, linewidth=0.7, alpha=0.3)
         axes.plot(steps, smooth(values) if name != "lr" else values, color=colour, linewidth=1.8, label=label)
     axes.set_xlim(0, max(line["step"] for line in lines))
-    if title == ACCURACY:
+    if title in SHARES:
         axes.set_ylim(0, 1)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         axes.set_title("dots and figures: evaluation", fontsize=8, color=FAINT, loc="right")
     else:
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(bottom=min(0, *axes.dataLim.intervaly))  # word-patch alignment goes below
     dress(axes, title, "step")
     if len(names) > 1:
         for text in axes.legend(fontsize=8, frameon=False, labelcolor=INK).get_texts():

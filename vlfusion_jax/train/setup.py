@@ -1,6 +1,6 @@
 """From a configuration and a vocabulary to everything a run is made of, with nothing allocated yet."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,14 +13,11 @@ from vlfusion_jax.core.compiler import UPDATES, compiler_options
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.core.partitioned import unbox
 from vlfusion_jax.core.precision import COMPUTE_DTYPES
-from vlfusion_jax.data.examples import layout_of
-from vlfusion_jax.data.masking import max_predictions
 from vlfusion_jax.data.pipeline import batch_shapes
 from vlfusion_jax.data.vocabulary import Vocabulary
 from vlfusion_jax.layers.attention import attention_by
 from vlfusion_jax.layers.block import Stage
-from vlfusion_jax.models.families.table import model_spec, text_lengths
-from vlfusion_jax.models.flops import row_flops
+from vlfusion_jax.models.families.table import model_spec
 from vlfusion_jax.models.fusion import FusionModel
 from vlfusion_jax.models.inputs import input_shapes
 from vlfusion_jax.models.spec.model import ModelSpec
@@ -32,9 +29,13 @@ from vlfusion_jax.parallel.placement import param_shardings, state_shardings, wi
 from vlfusion_jax.parallel.strategy import Strategy
 from vlfusion_jax.tasks.build import build_tasks
 from vlfusion_jax.tasks.task import Batch, Task
-from vlfusion_jax.train.objective import Sums, together, view_inputs
+from vlfusion_jax.train import momentum
+from vlfusion_jax.train.arithmetic import forward_flops
+from vlfusion_jax.train.combine import drawn_task, log_variances
+from vlfusion_jax.train.objective import Sums
 from vlfusion_jax.train.state import TrainState
-from vlfusion_jax.train.step import make_eval_step, make_train_step
+from vlfusion_jax.train.step import TrainStep, make_eval_step, make_train_step
+from vlfusion_jax.train.views import heads_of, view_inputs
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,9 @@ class Run:
       abstract_state: shapes of the train state, with shardings.
       grad_shardings: of the gradients, a tree like the parameters.
       init_state: () → a fresh, sharded state.
-      train_step: (state, batch) → (state, metrics); jitted, the old state is donated.
+      start_from: (state, parameters) → the state that begins at these parameters, with all that follows from them.
+      train_step: (state, batch) → (state, metrics); jitted, the old state is donated. Of all tasks, but see `step_of`.
+      task_steps: one of each task alone, where a task is drawn for each step; else empty.
       eval_step: (params, batch) → {metric: (sum, weight)}; jitted.
       predict_step: (params, batch) → answer logits [rows, padded answers]; jitted.
       flops_per_step: analytic FLOPs of an update, forward and backward (backward counted as twice the forward).
@@ -66,10 +69,16 @@ class Run:
     abstract_state: TrainState
     grad_shardings: Any
     init_state: Callable[[], TrainState]
-    train_step: Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
+    start_from: Callable[[TrainState, Any], TrainState]
+    train_step: TrainStep
+    task_steps: tuple[TrainStep, ...]
     eval_step: Callable[[Any, Batch], Sums]
     predict_step: Callable[[Any, Batch], jax.Array]
     flops_per_step: int
+
+    def step_of(self, step: int) -> TrainStep:
+        """What makes update number `step`."""
+        return self.task_steps[drawn_task(self.config, self.tasks, step)] if self.task_steps else self.train_step
 
     @property
     def batch_sharding(self) -> jax.sharding.NamedSharding:
@@ -92,12 +101,13 @@ def build(config: Any, vocabulary: Vocabulary, devices: Sequence[jax.Device] | N
     spec = model_spec(config, vocabulary.size, len(vocabulary.answers))
     _check_attention(config, spec, strategy)
     model = FusionModel(spec, COMPUTE_DTYPES[config.precision.compute])
-    tasks = build_tasks(config.tasks, spec, len(vocabulary.answers), vocabulary.kinds)
-    heads = tuple(task.name for task in tasks)
+    tasks = build_tasks(config.tasks, spec, vocabulary.size, len(vocabulary.answers), vocabulary.kinds)
+    heads = heads_of(tasks)
 
     def init_params(key: jax.Array) -> Any:
         zeros = {name: jnp.zeros(s.shape, s.dtype) for name, s in input_shapes(spec.inputs, rows=2).items()}
-        return model.init({"params": key}, zeros, heads)["params"]
+        params = model.init({"params": key}, zeros, heads)["params"]
+        return params | log_variances(tasks) if config.tasks.combine == "uncertainty" else params
 
     boxed = jax.eval_shape(init_params, rng.key(config.seed, names.PARAMS))
     shardings = param_shardings(boxed, strategy)
@@ -107,13 +117,27 @@ def build(config: Any, vocabulary: Vocabulary, devices: Sequence[jax.Device] | N
 
     def init(key: jax.Array) -> TrainState:
         params = unbox(init_params(key))
-        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+        extras = momentum.started(config, model, params) if momentum.is_on(config) else {}
+        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), extras)
 
     abstract = jax.eval_shape(init, rng.key(config.seed, names.PARAMS))
     of_grads = param_shardings(boxed, strategy.of_optimizer())
-    placed = TrainState(strategy.replicated, shardings, state_shardings(abstract.opt_state, of_grads, strategy))
-    step = make_train_step(model, tasks, optimizer, lr_schedule(config), config, of_grads)
-    train_step = _activated(strategy, config.attention, step)
+    extras = {
+        name: shardings if name == momentum.PARAMS else jax.tree.map(lambda _: strategy.replicated, tree)
+        for name, tree in abstract.extras.items()
+    }
+    placed = TrainState(strategy.replicated, shardings, state_shardings(abstract.opt_state, of_grads, strategy), extras)
+
+    def jitted_step(tasks: Sequence[Task]) -> TrainStep:
+        step = make_train_step(model, tasks, optimizer, lr_schedule(config), config, of_grads)
+        step = momentum.with_momentum(step, model, config) if momentum.is_on(config) else step
+        return jax.jit(
+            _activated(strategy, config.attention, step),
+            donate_argnums=0,
+            out_shardings=(placed, strategy.replicated),
+            compiler_options=compiler_options(UPDATES, strategy.mesh.devices.flat[0].platform),
+        )
+
     eval_step = _activated(strategy, config.attention, make_eval_step(model, tasks))
 
     def predict(params: Any, batch: Batch) -> jax.Array:
@@ -129,24 +153,23 @@ def build(config: Any, vocabulary: Vocabulary, devices: Sequence[jax.Device] | N
         abstract_state=with_shardings(abstract, placed),
         grad_shardings=of_grads,
         init_state=lambda: jax.jit(init, out_shardings=placed)(rng.key(config.seed, names.PARAMS)),
-        train_step=jax.jit(
-            train_step,
-            donate_argnums=0,
-            out_shardings=(placed, strategy.replicated),
-            compiler_options=compiler_options(UPDATES, strategy.mesh.devices.flat[0].platform),
+        start_from=lambda state, params: state.replace(
+            params=params, extras=momentum.started(config, model, params) if momentum.is_on(config) else {}
         ),
+        train_step=jitted_step(tasks),
+        task_steps=tuple(jitted_step((task,)) for task in tasks) if config.tasks.combine == "sample" else (),
         eval_step=jax.jit(eval_step, out_shardings=strategy.replicated),
         predict_step=jax.jit(_activated(strategy, config.attention, predict), out_shardings=strategy.replicated),
-        flops_per_step=3 * _forward_flops(config, spec, heads),
+        flops_per_step=3 * forward_flops(config, spec),
     )
 
 
-def check_best_metric(run: Run) -> None:
-    """Raise UserError unless `checkpoint.best_metric` is a metric of the run's evaluation; nothing is computed."""
+def check_best_metric(run: Run, others: Sequence[str] = ()) -> None:
+    """Raise UserError unless `checkpoint.best_metric` is a metric of the tasks, or of `others`; nothing is computed."""
     wanted = run.config.checkpoint.best_metric
     if wanted:
         batch = batch_shapes(run.config, run.vocabulary)
-        known = sorted(jax.eval_shape(run.eval_step, run.abstract_state.params, batch))
+        known = sorted([*jax.eval_shape(run.eval_step, run.abstract_state.params, batch), *others])
         if wanted not in known:
             raise UserError(
                 f"checkpoint.best_metric is {wanted!r}; the evaluation has {', '.join(known)}.{nearest(wanted, known)}"
@@ -193,23 +216,3 @@ def _check_attention(config: Any, spec: ModelSpec, strategy: Strategy) -> None:
     stages = [step for step in spec.steps if isinstance(step, Stage)]
     if any(block.attention_dropout for stage in stages for block in stage.blocks):
         raise UserError(f"{what} drops no attention weights: set model.attention_dropout=0, or attention=xla.")
-
-
-def passes(config: Any, heads: Iterable[str]) -> Iterator[tuple[int, dict[str, int]]]:
-    """Each pass over the model: padded length of its texts, and {head: its texts of an image}."""
-    data = config.data
-    lengths = text_lengths(data)
-    for group in together({head: (lengths[head], head == names.MRM) for head in heads}):
-        yield lengths[group[0]], {head: data.questions_per_image if head == names.VQA else 1 for head in group}
-
-
-def _forward_flops(config: Any, spec: ModelSpec, heads: tuple[str, ...]) -> int:
-    images = config.train.batch_size
-    predictions = {names.MLM: max_predictions(config.tasks.mlm.rate, config.data.caption_length)}
-    if names.MRM in heads:
-        predictions[names.MRM] = layout_of(config).hidden_room
-    return sum(
-        images * count * row_flops(spec, length, head, predictions.get(head, 0), sum(texts.values()))
-        for length, texts in passes(config, heads)
-        for head, count in texts.items()
-    )

@@ -1,7 +1,9 @@
 """ALBEF (Li et al. 2021, "Align before Fuse: Vision and Language Representation Learning with Momentum Distillation").
 
 BERT's first layers read the text alone, its last ones attend to the image too (section 3.1, figure 1). Text and image
-are compared before they are fused, so the text's own stream stays as it is and the fusion layers write another.
+are compared before they are fused, so the text's own stream stays as it is and the fusion layers write another. With
+`decoder_layers` a causal decoder of its own writes captions: BLIP's (Li et al. 2022, section 3.1) beside the same image
+encoder.
 """
 
 from typing import Any
@@ -15,7 +17,7 @@ from vlfusion_jax.models.spec.inputs import ImageInput, TextInput
 from vlfusion_jax.models.spec.model import ModelSpec
 from vlfusion_jax.models.spec.pools import Pool
 from vlfusion_jax.models.spec.steps import Transform
-from vlfusion_jax.models.spec.streams import IMAGE, TEXT
+from vlfusion_jax.models.spec.streams import IMAGE, TARGET, TEXT
 
 FUSED = "fused_text"  # stream of the fusion layers
 
@@ -30,6 +32,7 @@ SIZES = {
         "attention_dropout": 0.1,  # of the text
         "text_layers": 6,
         "fusion_layers": 6,
+        "decoder_layers": 0,  # of a causal decoder that writes captions; 0 = there is none
         "text_positions": 512,  # rows of the text's position table
         "token_types": 2,
         "image_width": 768,
@@ -68,26 +71,35 @@ def spec(model: Any, given: Given) -> ModelSpec:
     )
     image = BlockSpec(model.image_heads, model.image_mlp_width, "pre", image_epsilon, "gelu")
     compared = tuple((stream, Pool(stream, "first", model.contrastive_width)) for stream in (TEXT, IMAGE))
+    reading = (SELF, CROSS, MLP)
+    decoder = Stage("decoder_layers", (TARGET,), (text,), reading, model.decoder_layers, context=(IMAGE,), causal=True)
+    writes = model.decoder_layers > 0
+
+    def words(stream: str, types: int) -> TextInput:
+        return TextInput(
+            stream, given.vocab, model.width, model.text_positions, types, epsilon=epsilon, dropout=model.dropout
+        )
+
     return ModelSpec(
         inputs=(
-            TextInput(
-                TEXT, given.vocab, model.width, model.text_positions, model.token_types,
-                epsilon=epsilon, dropout=model.dropout,
-            ),
+            words(TEXT, model.token_types),
             ImageInput(
                 "patch", given.image_size, model.image_width, model.patch_size, cls=True,
                 mean=model.pixel_mean, std=model.pixel_std,
             ),
+            *((words(TARGET, 0),) if writes else ()),
         ),
         steps=(
             Stage("image_layers", (IMAGE,), (image,), (SELF, MLP), model.image_layers),
             Transform("image_norm", IMAGE, IMAGE, norm_out=image_epsilon),
             Stage("text_layers", (TEXT,), (text,), (SELF, MLP), model.text_layers),
             Transform("fusion_start", TEXT, FUSED),
-            Stage("fusion", (FUSED,), (text,), (SELF, CROSS, MLP), model.fusion_layers, context=(IMAGE,)),
+            Stage("fusion", (FUSED,), (text,), reading, model.fusion_layers, context=(IMAGE,)),
+            *((decoder,) if writes else ()),
         ),
         pools=(Pool(FUSED),),
         heads=(
+            *(((names.CAPTION, WordHead(TARGET, model.activation, epsilon, everywhere=True)),) if writes else ()),
             (names.CONTRASTIVE, ContrastiveHead(compared, scale=None, temperature=model.temperature)),
             (names.ITM, ClassHead(2)),
             (names.MLM, WordHead(FUSED, model.activation, epsilon)),

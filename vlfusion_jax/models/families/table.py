@@ -148,7 +148,7 @@ def answers_questions(model: ConfigDict) -> bool:
 
 def text_lengths(data: Any) -> dict[str, int]:
     """Padded tokens of the text that each task reads, from `config.data`."""
-    return {names.VQA: data.question_length} | dict.fromkeys((names.MLM, names.ITM, names.MRM), data.caption_length)
+    return {task: data.question_length if task == names.VQA else data.caption_length for task in names.TASKS}
 
 
 def _family(name: str) -> ModuleType:

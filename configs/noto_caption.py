@@ -1,0 +1,59 @@
+"""Captioning of emoji: 106 unseen images described word for word, with the right tone of skin.
+
+Every image of the validation split is a skin tone of someone who is seen in training in other tones. The folder holds
+train.jsonl, val.jsonl and images.tar or images/, as the README's "Your own images and text" says.
+
+Command: vlfusion train --config=configs/noto_caption.py --config.data.path=FOLDER
+"""
+
+from vlfusion_jax.config.schema import default_config
+from vlfusion_jax.models.families.table import hyperparameters
+
+
+def get_config(arg: str = ""):
+    """The run; `arg` is not used."""
+    del arg
+    config = default_config()
+    config.name = "noto_caption"
+    config.model = hyperparameters(
+        "blip",
+        variant="captioning",
+        text_width=128,
+        text_layers=2,
+        text_heads=4,
+        text_mlp_width=256,
+        text_positions=64,
+        begin_id=2,
+        end_id=3,
+        dropout=0.0,
+        attention_dropout=0.0,
+        image_width=128,
+        image_layers=4,
+        image_heads=4,
+        image_mlp_width=256,
+        patch_size=12,
+        scan_layers=False,
+    )
+
+    config.data.source = "jsonl"
+    config.data.train_split = "train"
+    config.data.eval_split = "val"
+    config.data.image_size = (72, 72)
+    config.data.caption_length = 17
+    config.data.vocab_size = 2048
+    config.data.shift = 3
+
+    config.tasks.vqa.weight = 0.0
+    config.tasks.caption.weight = 1.0
+    config.eval.caption_pattern = r"(medium-dark|medium-light|medium|dark|light) skin tone"
+
+    config.optim.lr = 1e-3
+    config.optim.warmup_steps = 200
+    config.optim.weight_decay = 0.05
+    config.train.steps = 3000
+    config.train.batch_size = 64
+    config.train.log_every = 20
+    config.train.eval_every = 500
+    config.eval.batch_size = 106
+    config.checkpoint.every = 500
+    return config

@@ -1,0 +1,79 @@
+"""Small models with random parameters that match images and texts."""
+
+import re
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from vlfusion_jax.config.schema import default_config
+from vlfusion_jax.core import names
+from vlfusion_jax.core.partitioned import unbox
+from vlfusion_jax.core.tree import path_name
+from vlfusion_jax.data.records import Record
+from vlfusion_jax.data.vocabulary import Vocabulary, build_vocabulary
+from vlfusion_jax.models.families.table import hyperparameters, model_spec
+from vlfusion_jax.models.fusion import FusionModel
+from vlfusion_jax.models.inputs import input_shapes
+from vlfusion_jax.serve.model import Model
+
+BOTH = (names.CONTRASTIVE, names.ITM)
+TEXTS = ("a red cat", "two dogs on a lawn", "it rains", "a cat beside two dogs", "nothing", "one red lawn", "dogs")
+
+
+class Captioned(list):
+    """A source held in memory."""
+
+    def texts(self):
+        return (text for record in self for text in record.captions)
+
+    def text_of(self, index):
+        return self[index].captions, self[index].questions
+
+
+def pictures(count: int, seed: int = 0) -> list[np.ndarray]:
+    """Random images of several sizes."""
+    rng = np.random.default_rng(seed)
+    return [rng.integers(256, size=(*rng.integers(10, 28, 2), 3), dtype=np.uint8) for _ in range(count)]
+
+
+def config_of(family: str) -> ConfigDict:
+    config = default_config()
+    more = {"variant": "retrieval"} if family == "blip" else {}
+    config.model = hyperparameters(family, "tiny", **more)
+    if "patch_size" in config.model:
+        config.model.patch_size = 12
+    config.data.image_size, config.data.question_length, config.data.caption_length = (24, 36), 12, 12
+    config.tasks.vqa.weight, config.tasks.itm.weight = 0.0, 1.0
+    return config
+
+
+@pytest.fixture(scope="session")
+def words() -> Vocabulary:
+    return build_vocabulary(
+        [Captioned([Record(b"", "", (*TEXTS, "it is green", "it is blue"), ())])], default_config().data
+    )
+
+
+@pytest.fixture(scope="session")
+def matching_model(words) -> Callable[..., Model]:
+    """Function (family, heads=BOTH) -> a model of it whose parameters are all random, biases and norms too."""
+
+    def make(family: str, heads: tuple[str, ...] = BOTH) -> Model:
+        config = config_of(family)
+        spec = model_spec(config, words.size, 0)
+        zeros = {name: jnp.zeros(s.shape, s.dtype) for name, s in input_shapes(spec.inputs, rows=2).items()}
+        shapes = jax.eval_shape(lambda: unbox(FusionModel(spec).init(jax.random.key(0), zeros, heads)["params"]))
+        rng = np.random.default_rng(11)
+
+        def fill(path: tuple, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+            around = 1.0 if re.search(r"/(scale|variance|temperature)$", path_name(path)) else 0.0
+            return (around + 0.15 * rng.normal(size=leaf.shape)).astype(leaf.dtype)
+
+        params = jax.tree_util.tree_map_with_path(fill, shapes)
+        return Model(config, words, {path_name(path): x for path, x in jax.tree_util.tree_leaves_with_path(params)})
+
+    return make

@@ -1,0 +1,72 @@
+"""Judgements and labels in the files of the official evaluation of NLVR2."""
+
+import json
+from pathlib import Path
+
+from vlfusion_jax.core.errors import UserError
+from vlfusion_jax.evals.classification import statement_scores
+
+_PARTS = 4  # of an identifier: split, set of images, pair of images, sentence
+
+
+def score_judgements(results: Path, annotations: Path) -> dict[str, float]:
+    """`accuracy` and `consistency` of NLVR2 (Suhr et al. 2019, section 6), as its own `metrics.py` counts them.
+
+    Examples whose identifiers differ in the third part alone share a statement.
+
+    Args:
+      results: CSV, a line `identifier,True` or `identifier,False` for each example.
+      annotations: a JSON object on each line, with `identifier` and `label`.
+
+    Raises:
+      UserError: a line is not what it should be, or there twice, or an example has no judgement or is not known.
+    """
+    judged: dict[str, bool] = {}
+    for place, line in _lines(results):
+        identifier, _, label = line.partition(",")
+        _put(judged, identifier, label, place)
+    labels: dict[str, bool] = {}
+    for place, line in _lines(annotations):
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise UserError(f"{place}: is no JSON: {error}.") from error
+        if not isinstance(row, dict) or not {"identifier", "label"} <= row.keys():
+            raise UserError(f'{place}: {{"identifier": …, "label": …}} is expected.')
+        _put(labels, str(row["identifier"]), str(row["label"]), place)
+    if strange := [key for key in judged if key not in labels]:
+        raise UserError(f"{results}: {len(strange):,} examples are not in {annotations}, such as {strange[0]!r}.")
+    if missing := [key for key in labels if key not in judged]:
+        raise UserError(
+            f"{results}: {len(missing):,} of {len(labels):,} examples of {annotations} have no judgement, such as "
+            f"{missing[0]!r}: judge every one."
+        )
+    return statement_scores([_statement(key) for key in labels], [judged[key] == labels[key] for key in labels])
+
+
+def _lines(file: Path) -> list[tuple[str, str]]:
+    """(Place, line) of those that are not empty, at least one."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: cannot be read: {getattr(error, 'strerror', None) or error}.") from error
+    lines = [(f"{file}, line {i}", line.strip()) for i, line in enumerate(text.splitlines(), 1) if line.strip()]
+    if not lines:
+        raise UserError(f"{file}: is empty.")
+    return lines
+
+
+def _put(found: dict[str, bool], identifier: str, label: str, place: str) -> None:
+    label = label.strip().lower()
+    if label not in ("true", "false"):
+        raise UserError(f"{place}: true or false is expected for {identifier!r}, got {label!r:.40}.")
+    if len(identifier.split("-")) != _PARTS:
+        raise UserError(f"{place}: an identifier such as 'dev-850-0-1' is expected, got {identifier!r:.80}.")
+    if identifier in found:
+        raise UserError(f"{place}: {identifier!r} is there twice.")
+    found[identifier] = label == "true"
+
+
+def _statement(identifier: str) -> tuple[str, ...]:
+    split, images, _, sentence = identifier.split("-")
+    return split, images, sentence

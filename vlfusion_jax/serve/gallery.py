@@ -1,0 +1,116 @@
+"""The images of a split with all their captions, as a model reads them, and how well it retrieves them."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from vlfusion_jax.core import names
+from vlfusion_jax.core.errors import UserError
+from vlfusion_jax.core.tree import flatten
+from vlfusion_jax.data import images
+from vlfusion_jax.data.examples import canvas_of, fills_texts
+from vlfusion_jax.data.records import Source
+from vlfusion_jax.data.vocabulary import Vocabulary
+from vlfusion_jax.serve.inputs import text_arrays
+from vlfusion_jax.serve.retrieval import SIMILARITY, rank
+from vlfusion_jax.serve.scorer import Arrays, Scorer
+from vlfusion_jax.train.converted import heads_of
+from vlfusion_jax.train.setup import Run
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Images that have captions, and these.
+
+    Attributes:
+      images: inputs of the model, a row for each image.
+      image_names: what to call them.
+      captions: of all images, one after the other.
+      texts: inputs, a row for each caption.
+      image_of_text: [captions], the row of each one's image.
+    """
+
+    images: Arrays
+    image_names: list[str]
+    captions: list[str]
+    texts: Arrays
+    image_of_text: np.ndarray
+
+
+def read_gallery(source: Source, config: ConfigDict, vocabulary: Vocabulary) -> Gallery:
+    """All images of `source`, of the first `data.eval_limit` where that is not 0, that have captions.
+
+    Captions are cut to `data.caption_length` tokens, as in training.
+
+    Raises:
+      UserError: no image has a caption, or one cannot be read.
+    """
+    data = config.data
+    seen = range(min(len(source), data.eval_limit or len(source)))
+    chosen = [number for number in seen if source.text_of(number)[0]]
+    if not chosen:
+        raise UserError(
+            f"split {data.eval_split!r} has no captions to retrieve: name another with --split, or the field of the "
+            "captions in data.fields.caption."
+        )
+    canvas = canvas_of(data)
+
+    def read(number: int) -> tuple[str, np.ndarray, np.ndarray]:
+        record = source[number]
+        return record.image_name, *images.place(images.decode_image(record.image, record.image_name), canvas)
+
+    with ThreadPoolExecutor(max(1, data.threads)) as pool:
+        rows = tqdm(pool.map(read, chosen), total=len(chosen), desc="reading images", leave=False, disable=None)
+        image_names, pixels, masks = zip(*rows, strict=True)
+    captions = [source.text_of(number)[0] for number in chosen]
+    texts = [text for of_image in captions for text in of_image]
+    return Gallery(
+        {names.IMAGE: np.stack(pixels), names.IMAGE_MASK: np.stack(masks)},
+        list(image_names),
+        texts,
+        text_arrays(texts, names.TEXT, vocabulary, data.caption_length, fills_texts(config)),
+        np.repeat(np.arange(len(chosen)), [len(of_image) for of_image in captions]),
+    )
+
+
+def retrieval_evaluator(
+    job: Run, source: Source, shortlist: int | None = None, exact: bool = False
+) -> Callable[[Any], dict[str, float]]:
+    """Function (sharded parameters) → recall of a run's model on a split, the same on every host.
+
+    `text_to_image_r1`, `_r5`, `_r10` and `image_to_text_r1` … are those of the last of the rankings that `rank` gives:
+    re-ranked by the matching head where the model has both heads. `similarity_text_to_image_r1` … are then those
+    before. The function reads the images once and compiles once, at its first call.
+
+    Args:
+      job: see `train.setup.Run`.
+      source: the split.
+      shortlist, exact: see `rank`. A model without a contrastive head judges every image with every caption.
+
+    Raises:
+      UserError: the function does, as `read_gallery` and `rank` do.
+    """
+
+    @cache
+    def opened() -> tuple[Gallery, Scorer]:
+        config = job.config
+        heads = heads_of(flatten(job.abstract_state.params))
+        scorer = Scorer(job.model, None, heads, config.eval.batch_size, job.strategy, config.attention)
+        return read_gallery(source, config, job.vocabulary), scorer
+
+    def recalls(params: Any) -> dict[str, float]:
+        gallery, scorer = opened()
+        rankings = rank(scorer.with_params(params), gallery.images, gallery.texts, shortlist, exact)
+        found = rankings[-1].recall(gallery.image_of_text)
+        for before in rankings[:-1]:
+            if before.name == SIMILARITY:
+                found |= {f"similarity_{name}": value for name, value in before.recall(gallery.image_of_text).items()}
+        return found
+
+    return recalls
