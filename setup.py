@@ -7,6 +7,7 @@ from setuptools import find_packages, setup
 # The configs a user edits lie at the top of the repository and are installed as vlfusion_jax.configs.
 CONFIGS = {
     "vlfusion_jax.configs": "configs",
+    "vlfusion_jax.configs.finetune_tasks": "configs/finetune_tasks",
     "vlfusion_jax.configs.pretrain": "configs/pretrain",
     "vlfusion_jax.configs.shardings": "configs/shardings",
 }
@@ -34,7 +35,9 @@ CORE = [
 TPU, CUDA12, CUDA13 = (f"jax[{kind}]>=0.7.2,<0.13" for kind in ("tpu", "cuda12", "cuda13"))
 TEST = [
     TPU,  # its compiler, for machines that are not here
+    "ipykernel>=6.29,<8",
     "kubeflow-trainer-api>=2.3,<3",  # models of the schemas of JobSet and Kubernetes
+    "nbclient>=0.10.2,<0.12",
     "pot>=0.9.5,<0.10",  # optimal transport
     "pytest>=8.3,<10",
     "pytest-xdist>=3.6,<4",

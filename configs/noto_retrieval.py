@@ -52,10 +52,10 @@ def get_config(arg: str = ""):
     config.optim.lr = 1e-3
     config.optim.warmup_steps = 200
     config.optim.weight_decay = 0.05
-    config.train.steps = 2000
+    config.train.steps = 1400
     config.train.batch_size = 64
     config.train.log_every = 20
-    config.train.eval_every = 250
+    config.train.eval_every = 350
     config.eval.batch_size = 106
-    config.checkpoint.every = 250
+    config.checkpoint.every = 350
     return config

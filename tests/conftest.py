@@ -19,6 +19,7 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llv
 import jax
 
 from vlfusion_jax.config.schema import default_config
+from vlfusion_jax.core import names
 from vlfusion_jax.core.tree import path_name
 from vlfusion_jax.data.pipeline import batch_shapes
 from vlfusion_jax.models.families.table import hyperparameters
@@ -69,11 +70,33 @@ def small_config() -> Callable[..., ConfigDict]:
 
 
 @pytest.fixture(scope="session")
+def albef_config() -> Callable[..., ConfigDict]:
+    """Function ({task: weight}, changes as `train__steps=3`) -> a run of a tiny ALBEF without dropout."""
+
+    def make(weights: dict[str, float], **changes) -> ConfigDict:
+        config = default_config()
+        config.model = hyperparameters(
+            "albef", "tiny", width=16, mlp_width=32, text_layers=1, fusion_layers=1, image_width=16, image_mlp_width=40,
+            image_layers=1, patch_size=8, contrastive_width=8, text_positions=12,
+            decoder_layers=int("caption" in weights),
+        )  # fmt: skip
+        settings = {
+            "data.image_size": (16, 24), "data.question_length": 6, "data.caption_length": 9, "tasks.mlm.rate": 0.3,
+            "optim.warmup_steps": 0, "optim.schedule": "constant", "train.steps": 20, "train.batch_size": 8,
+            "eval.batch_size": 8, **{f"tasks.{name}.weight": float(weights.get(name, 0)) for name in names.TASKS},
+        }  # fmt: skip
+        config.update_from_flattened_dict(settings | {key.replace("__", "."): value for key, value in changes.items()})
+        return config
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def random_batch(small_vocabulary) -> Callable[[ConfigDict, int], dict[str, np.ndarray]]:
     """Function (config, seed) -> a training batch of random content, masks and weights, for `small_vocabulary`."""
     highest = {
         "text": small_vocabulary.size, "labels": small_vocabulary.size, "answer_ids": len(small_vocabulary.answers),
-        "label": 2, "image": 256,
+        "label": 2, "image": 256, "target": small_vocabulary.size, "record": 12,
     }  # fmt: skip
 
     def make(config: ConfigDict, seed: int) -> dict[str, np.ndarray]:
@@ -82,7 +105,7 @@ def random_batch(small_vocabulary) -> Callable[[ConfigDict, int], dict[str, np.n
         def fill(name: str, shape: tuple[int, ...]) -> np.ndarray:
             if name in highest:
                 return rng.integers(highest[name], size=shape)
-            if name in ("text_mask", "image_mask"):  # at least the first three tokens, pixel rows
+            if name in ("text_mask", "target_mask", "image_mask"):  # at least the first three tokens, pixel rows
                 return (np.arange(shape[1]) < rng.integers(3, shape[1] + 1, (shape[0], 1))).reshape(
                     *shape[:2], *[1] * (len(shape) - 2)
                 ) * np.ones(shape)
@@ -113,11 +136,14 @@ def random_state() -> Callable[[Any], Any]:
         def fill(path: tuple, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
             if path_name(path).endswith(("scale", "bias")):
                 return np.full(leaf.shape, path_name(path).endswith("scale"), leaf.dtype)
+            if path_name(path).endswith("temperature"):
+                return np.full(leaf.shape, 0.1, leaf.dtype)
             return (0.02 * rng.normal(size=leaf.shape)).astype(leaf.dtype)
 
         abstract = run.abstract_state
         filled = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), abstract)
         filled = filled.replace(params=jax.tree_util.tree_map_with_path(fill, abstract.params))
-        return jax.device_put(filled, jax.tree.map(lambda leaf: leaf.sharding, abstract))
+        placed = jax.device_put(filled, jax.tree.map(lambda leaf: leaf.sharding, abstract))
+        return run.start_from(placed, placed.params) if abstract.extras else placed
 
     return make

@@ -140,7 +140,7 @@ FAULTS = {
     "empty test data": (lambda data: (data / "test.jsonl").write_text("\n"), [], "has no record in split 'test'"),
     "no captions": (
         lambda data: edit(data, '"caption"', '"title"'), [],
-        "captions are what mlm and itm read, but split 'train' has none",
+        "captions are needed by mlm and itm, but split 'train' has none",
     ),
     "no question": (
         lambda data: edit(data, '"question"', '"query"'), [], "task vqa finds no question in split 'train'",

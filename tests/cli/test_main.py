@@ -65,7 +65,7 @@ def test_each_command_explains_itself(capsys, name):
         (["data", "check"], "vlfusion: --config is missing."),
         (["evaluate"], "vlfusion: --workdir is missing"),
         (["evaluate", "--workdir=nowhere"], "vlfusion: {here}/nowhere: no checkpoint here; expected a work directory"),
-        (["predict", "--workdir=nowhere"], "vlfusion: --image is missing"),
+        (["predict", "--workdir=nowhere"], "vlfusion: predict needs --workdir and one of --image, --batch, --split"),
         (["predict", "--workdir=nowhere", "--image=x.png", "--question=what"], "vlfusion: {here}/nowhere: no check"),
     ],
 )

@@ -57,6 +57,38 @@ def test_shipped_configs_are_valid(name):
             {"tasks__vqa__weight": 0.0, "tasks__mlm__weight": 0.0, "tasks__itm__weight": 0.0},
             "no task is on: set one of tasks.mlm.weight, tasks.itm.weight, tasks.itc.weight",
         ),
+        ({"tasks__combine": "mean"}, "tasks.combine is 'mean'; it must be one of sum, uncertainty, sample"),
+        ({"tasks__itm__negatives": "harder"}, "tasks.itm.negatives is 'harder'.*Did you mean 'hard'"),
+        ({"tasks__itc__loss": "sigmoidal"}, "tasks.itc.loss is 'sigmoidal'.*Did you mean 'sigmoid'"),
+        ({"tasks__itc__momentum": 1.0}, "tasks.itc.momentum is 1.0; it must be at least 0 and below 1"),
+        ({"tasks__itc__soft_share": -0.1}, "tasks.itc.soft_share is -0.1"),
+        ({"tasks__itc__soft_steps": -1}, "tasks.itc.soft_steps is -1; it must not be negative"),
+        ({"tasks__itc__queue": -8}, "tasks.itc.queue is -8; it must not be negative"),
+        ({"tasks__caption__smoothing": 1.0}, "tasks.caption.smoothing is 1.0"),
+        ({"tasks__wpa__weight": -1.0}, "tasks.wpa.weight is -1.0"),
+        (
+            {"tasks__itc__weight": 1.0, "tasks__itc__momentum": 0.9, "tasks__itc__loss": "sigmoid"},
+            "tasks.itc.momentum goes with tasks.itc.loss=softmax",
+        ),
+        (
+            {"tasks__itc__weight": 1.0, "tasks__itc__queue": 16},
+            "tasks.itc.queue is 16, but vectors of earlier batches need tasks.itc.momentum above 0",
+        ),
+        ({"tasks__itc__momentum": 0.9}, "tasks.itc.momentum is set, but tasks.itc.weight is 0"),
+        (
+            {"tasks__itc__weight": 1.0, "tasks__itc__momentum": 0.9, "tasks__itc__queue": 12},
+            "tasks.itc.queue 12 does not divide by train.batch_size 8",
+        ),
+        (
+            {"tasks__itc__weight": 1.0, "train__micro_batches": 2},
+            "train.micro_batches is 2, but tasks.itc and tasks.itm.negatives=hard compare all texts and images",
+        ),
+        ({"tasks__itm__negatives": "hard", "train__micro_batches": 2}, "set train.micro_batches=1"),
+        (
+            {"tasks__combine": "sample", "tasks__mlm__weight": 0.0, "tasks__itm__weight": 0.0},
+            "tasks.combine is 'sample', but one task alone is on: set tasks.combine=sum",
+        ),
+        ({"tasks__itc__schedule": ((0, "1"),)}, "tasks.itc.schedule.*tuple of points"),
         ({"tasks__itm__schedule": ((5, 1.0), (5, 0.0))}, "tasks.itm.schedule.*increase"),
         ({"tasks__itm__schedule": (5, 1.0)}, "tasks.itm.schedule.*tuple of points"),
         ({"tasks__itm__schedule": ((0, -1.0),)}, "tasks.itm.schedule.*no negative"),
@@ -80,3 +112,8 @@ def test_refused(values, message):
 
 def test_what_does_not_apply_is_not_checked():
     validate(changed(tasks__itm__schedule=((0, 0.0), (10, 1.0))))
+    # Random negatives are made on the host, and captions compared with none: their batches may be cut.
+    validate(changed(tasks__wpa__weight=1.0, tasks__caption__weight=1.0, train__micro_batches=2))
+    momentum = {"tasks__itc__weight": 1.0, "tasks__itc__momentum": 0.995, "tasks__itc__queue": 16}
+    validate(changed(**momentum))
+    validate(changed(tasks__combine="sample", **momentum))

@@ -12,9 +12,9 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from vlfusion_jax.config.schema import default_config
+from vlfusion_jax.core import names
 from vlfusion_jax.data.source import open_source
 
-TASKS = ("mlm", "itm", "vqa")
 COLORS = ("red", "green", "blue", "black", "white")
 
 
@@ -25,14 +25,14 @@ def clevr_folder(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def clevr_config(clevr_folder) -> ConfigDict:
-    """`TASKS` on 40 + 21 Sort-of-CLEVR images, 8 images and 5 questions each a batch."""
+    """All three tasks on 40 + 21 Sort-of-CLEVR images, 8 images and 5 questions each a batch."""
     config = default_config()
     config.data.source = "sort_of_clevr:40,21"
     config.data.path = str(clevr_folder)
     config.data.questions_per_image = 5
     config.train.batch_size = 8
     config.eval.batch_size = 8
-    for task in TASKS:
+    for task in (names.MLM, names.ITM, names.VQA):
         config.tasks[task].weight = 1.0
     return config
 
@@ -85,7 +85,7 @@ def write_jsonl() -> Callable[..., Path]:
 
 @pytest.fixture
 def jsonl_config() -> Callable[[Path], ConfigDict]:
-    """Function folder -> config with `TASKS` on the JSONL set there, 4 images and 2 questions each a batch."""
+    """Function folder -> config with all three tasks on the JSONL set there, 4 images and 2 questions each a batch."""
 
     def make(folder: Path) -> ConfigDict:
         config = default_config()
@@ -96,7 +96,7 @@ def jsonl_config() -> Callable[[Path], ConfigDict]:
         config.data.questions_per_image = 2
         config.train.batch_size = 4
         config.eval.batch_size = 4
-        for task in TASKS:
+        for task in (names.MLM, names.ITM, names.VQA):
             config.tasks[task].weight = 1.0
         return config
 

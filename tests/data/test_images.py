@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from vlfusion_jax.core.errors import UserError
-from vlfusion_jax.data.images import Canvas, augment, decode_image, names_sides, place, scale
+from vlfusion_jax.data.images import Canvas, augment, decode_image, names_sides, place, scale, scale_and_origin
 
 
 def encoded(image: Image.Image, format: str = "PNG", **options) -> bytes:
@@ -199,3 +199,18 @@ def test_sides_are_words(text):
 
 def test_other_words_are_no_sides():
     assert not names_sides(["bright", "copyright", "cleft", "clock", "wise", "top"])
+
+
+@pytest.mark.parametrize("resize", ["fit", "shorter", "stretch", "crop", "side_crop", "shorter_crop"])
+@pytest.mark.parametrize("shape", [(120, 200), (210, 90)])
+def test_a_spot_of_the_canvas_is_found_in_the_image(resize, shape):
+    canvas = Canvas((64, 80), resize, shorter_side=72 if resize == "side_crop" else 48, multiple=16)
+    image = np.zeros((*shape, 3), np.uint8)
+    centre = np.array(shape) / 2 + (9, -6)
+    top, left = (centre - 4).astype(int)
+    image[top : top + 8, left : left + 8] = 255
+    weights = place(image, canvas)[0][..., 0].astype(float)
+    rows, columns = (np.arange(side) + 0.5 for side in weights.shape)
+    seen = np.array([weights.sum(1) @ rows, weights.sum(0) @ columns]) / weights.sum()
+    factor, origin = scale_and_origin(*shape, canvas)
+    np.testing.assert_allclose((seen + origin) * factor, centre, atol=0.6)

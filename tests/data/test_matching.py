@@ -7,7 +7,7 @@ import pytest
 
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.data.matching import check_captions_differ, choose_negatives, foreign_caption
-from vlfusion_jax.data.records import Question, Record
+from vlfusion_jax.data.records import EncodedImage, Question, Record
 
 
 class Captions:
@@ -20,7 +20,7 @@ class Captions:
         return len(self.captions)
 
     def __getitem__(self, index: int) -> Record:
-        return Record(b"", str(index), self.captions[index], ())
+        return Record((EncodedImage(b"", str(index)),), self.captions[index], ())
 
     def text_of(self, index: int) -> tuple[tuple[str, ...], tuple[Question, ...]]:
         return self.captions[index], ()

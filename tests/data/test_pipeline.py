@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.data.images import Canvas, decode_image, scale
 from vlfusion_jax.data.pipeline import batch_shapes, eval_batches, train_batches
@@ -357,13 +358,13 @@ def test_tasks_without_data_are_refused(tmp_path, write_jsonl, jsonl_config, png
 
     def only(task):
         def change(config):
-            for name, values in config.tasks.items():
-                values.weight = float(name == task)
+            for name in names.TASKS:
+                config.tasks[name].weight = float(name == task)
 
         return change
 
     refused(tell, "task vqa finds no question in split 'train'")
-    refused(ask, "need captions, but split 'train' has none", only("mlm"))
+    refused(ask, "captions are needed by mlm, but split 'train' has none: set tasks.mlm.weight=0", only("mlm"))
     refused(tell, "images with different captions", only("itm"))
     rows = [{"image": "0.png", "caption": "same"}, {"image": "1.png", "caption": "Same "}]
     alike = write_jsonl(tmp_path / "alike", rows, images | {"1.png": png(8, 8)})

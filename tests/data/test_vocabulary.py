@@ -69,6 +69,15 @@ def test_pieces_of_a_word_share_its_number(vocabulary):
     assert all(vocabulary.tokenizer.id_to_token(i).startswith("##") for i in ids[3 : pieces + 2])
 
 
+def test_words_are_as_written_with_the_places_of_their_pieces(vocabulary):
+    found = vocabulary.words("The CAT, doggedness?", 32)
+    last = int(vocabulary.encode("The CAT, doggedness?", 32)[1].sum()) - 3  # before ? and [SEP]
+    assert found == [("The", [1]), ("CAT", [2]), ("doggedness", [*range(4, last + 1)])]
+    assert last > 4
+    assert vocabulary.words("The CAT, doggedness?", 4) == [("The", [1]), ("CAT", [2])]
+    assert vocabulary.words("?!", 8) == []
+
+
 @pytest.mark.parametrize("length", [2, 3, 6, 7])
 def test_long_texts_are_cut_but_keep_their_end(vocabulary, length):
     ids, mask = vocabulary.encode("the cat the cat the cat", length)

@@ -68,11 +68,11 @@ def random_inputs() -> Callable[..., dict[str, np.ndarray]]:
 
 @pytest.fixture(scope="session")
 def random_model(random_inputs) -> Callable[..., tuple[FusionModel, dict]]:
-    """Function (spec, heads=HEADS) -> the model and parameters that are all random, biases and norms too."""
+    """Function (spec, heads=HEADS, inputs=`random_inputs`) -> the model, all its parameters random, norms too."""
 
-    def make(spec: ModelSpec, heads: tuple[str, ...] = HEADS) -> tuple[FusionModel, dict]:
+    def make(spec: ModelSpec, heads: tuple[str, ...] = HEADS, inputs: dict | None = None) -> tuple[FusionModel, dict]:
         model = FusionModel(spec)
-        inputs = random_inputs(0)
+        inputs = random_inputs(0) if inputs is None else inputs
         shapes = jax.eval_shape(lambda: unbox(model.init(jax.random.key(0), inputs, heads)["params"]))
         rng = np.random.default_rng(11)
 

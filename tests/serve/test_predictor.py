@@ -10,7 +10,7 @@ from vlfusion_jax.config.dump import dump_plain
 from vlfusion_jax.config.schema import default_config
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
-from vlfusion_jax.data.records import Question, Record
+from vlfusion_jax.data.records import EncodedImage, Question, Record, count_answers
 from vlfusion_jax.data.vocabulary import build_vocabulary
 from vlfusion_jax.models.families.table import hyperparameters
 from vlfusion_jax.serve.predictor import Predictor, answer_some
@@ -25,11 +25,17 @@ TEXTS = ("what colour is this", "which colour", "is it round")
 class Pictures(list):
     """A source held in memory."""
 
+    images_per_record = 1
+    labelled = False
+
     def texts(self):
         return iter(TEXTS)
 
     def text_of(self, index):
         return self[index].captions, self[index].questions
+
+    def answer_counts(self):
+        return count_answers(self)
 
 
 def picture(seed):
@@ -46,7 +52,7 @@ def png(pixels):
 def source():
     def record(i):
         questions = tuple(Question(text, ((ANSWERS[i % 3], 1.0),)) for text in TEXTS) if i != 2 else ()
-        return Record(png(picture(i)), f"{i}.png", (), questions)
+        return Record((EncodedImage(png(picture(i)), f"{i}.png"),), (), questions)
 
     return Pictures(record(i) for i in range(7))
 

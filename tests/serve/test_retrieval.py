@@ -10,7 +10,7 @@ from PIL import Image
 from tests.serve.conftest import BOTH, TEXTS, Captioned, config_of, pictures
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
-from vlfusion_jax.data.records import Record
+from vlfusion_jax.data.records import EncodedImage, Record
 from vlfusion_jax.serve.gallery import read_gallery, retrieval_evaluator
 from vlfusion_jax.serve.inputs import encode_pictures, encode_texts
 from vlfusion_jax.serve.retrieval import rank, shortlists
@@ -174,7 +174,7 @@ def png(pixels):
 @pytest.fixture(scope="module")
 def source():
     captions = [tuple(TEXTS[t] for t in np.flatnonzero(i == OWNER)) for i in range(len(IMAGES))]
-    return Captioned(Record(png(each), f"{i}.png", captions[i], ()) for i, each in enumerate(IMAGES))
+    return Captioned(Record((EncodedImage(png(each), f"{i}.png"),), captions[i], ()) for i, each in enumerate(IMAGES))
 
 
 def test_a_gallery_is_of_images_with_captions(source, words):

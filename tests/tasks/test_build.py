@@ -1,5 +1,7 @@
 """Tasks are those of positive weight, on a model that has what they read."""
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 from vlfusion_jax.config.schema import default_config
@@ -8,12 +10,19 @@ from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.models.families.given import ANY_GIVEN
 from vlfusion_jax.models.families.masked_regions import with_masked_regions
 from vlfusion_jax.models.families.table import FAMILIES, hyperparameters
+from vlfusion_jax.models.fusion import FusionModel
+from vlfusion_jax.models.inputs import input_shapes
 from vlfusion_jax.models.spec.streams import IMAGE
+from vlfusion_jax.models.steps import stream_widths
 from vlfusion_jax.tasks.build import build_tasks
 
 
 def spec_of(family: str, **changes):
     return FAMILIES[family].spec(hyperparameters(family, "tiny", **changes), ANY_GIVEN)
+
+
+def zeros(shapes):
+    return {name: jnp.zeros(shape.shape, shape.dtype) for name, shape in shapes.items()}
 
 
 def tasks_of(*chosen: str):
@@ -44,8 +53,9 @@ def test_tasks_of_positive_weight(chosen, negatives):
     ("family", "task", "message"),
     [
         ("vilt", "itc", "tasks.itc reads head 'contrastive'"),
-        ("albef", "caption", "tasks.caption reads head 'caption' .of albef, with model.decoder_layers above 0"),
+        ("albef", "caption", "tasks.caption reads head 'caption' .albef's with model.decoder_layers, vilt's with"),
         ("clip", "mlm", "tasks.mlm reads head 'mlm'"),
+        ("albef", "nlvr", "tasks.nlvr reads head 'nlvr'"),
     ],
 )
 def test_a_model_without_the_head_is_refused(family, task, message):
@@ -69,6 +79,32 @@ def test_hard_pairs_need_a_contrastive_head():
     tasks.itm.negatives = "hard"
     with pytest.raises(UserError, match=r"tasks.itm reads head 'contrastive'"):
         build_tasks(tasks, spec_of("vilt"), 9, 5, ())
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "message"),
+    [
+        ("albef", {"image_width": 48}, "text has 32, its image 48"),
+        ("vit", {}, "text has none, its image"),
+        ("bert", {}, "its image none"),
+    ],
+)
+def test_words_and_patches_are_compared_where_they_are_as_wide(family, changes, message):
+    with pytest.raises(UserError, match=f"tasks.wpa compares words with patches.*{message}"):
+        build_tasks(tasks_of("wpa"), spec_of(family, **changes), 9, 5, ())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_widths_are_those_of_the_tokens(family):
+    spec = spec_of(family)
+    model, inputs = FusionModel(spec), input_shapes(spec.inputs, rows=2)
+    output, _ = jax.eval_shape(lambda: model.init_with_output(jax.random.key(0), zeros(inputs)))
+    widths = stream_widths(spec)
+    for stream, tokens in ((spec.text, output.text), (spec.image, output.image)):
+        if tokens is not None:
+            assert tokens.shape[-1] == widths[stream], stream
+        else:
+            assert stream not in widths
 
 
 def test_pairs_by_sigmoid_need_a_bias():

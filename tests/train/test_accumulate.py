@@ -49,7 +49,7 @@ def gradients(run, batch, random_state) -> Callable:
 
     @cache
     def compute(parts: int):
-        function = accumulate(objective, parts, names.IMAGE)
+        function = accumulate(objective, parts, IMAGES)
         key = jax.random.key(0)
         result, grads = jax.jit(lambda params: function(params, batch, scales(batch, jnp.int32(0)), key))(params)
         return result, flatten(grads)

@@ -222,6 +222,19 @@ def test_the_first_rows_of_a_longer_table(tiny_run, tmp_path):
         load_params(tmp_path, wanted, allow_longer=("^encoder/kernel$",))
 
 
+def test_the_last_row_again_for_a_shorter_table(tiny_run, tmp_path):
+    run = tiny_run(devices=4)
+    saved = save(run, tmp_path, [1])
+    wanted = abstract_params(run, encoder={"kernel": (20, 4)}, head_vqa={"bias": (4,)})
+    params = load_params(tmp_path, wanted, allow_shorter=("^encoder/kernel$",))
+    before = np.asarray(saved[1].params["encoder"]["kernel"])
+    np.testing.assert_array_equal(params["encoder"]["kernel"], np.concatenate([before, before[-1:].repeat(4, axis=0)]))
+    assert params["encoder"]["kernel"].sharding == wanted["encoder"]["kernel"].sharding
+    wanted = abstract_params(run, encoder={"kernel": (12, 4)}, head_vqa={"bias": (4,)})
+    with pytest.raises(UserError, match=r"\(16, 4\) in the checkpoint, \(12, 4\) in the model"):
+        load_params(tmp_path, wanted, allow_shorter=("^encoder/kernel$",))
+
+
 def test_the_same_step_may_be_damaged_again(tiny_run, tmp_path):
     run = tiny_run()
     for asides in (["20.unreadable"], ["20.unreadable", "20.unreadable-1"]):

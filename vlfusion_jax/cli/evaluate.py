@@ -1,13 +1,15 @@
 """vlfusion evaluate --workdir=DIR [--split=NAME] [--json] [--config.KEY=VALUE ...]
 
 Evaluates the newest checkpoint of a run on all questions and captions of a split, and prints a table: the run, what the
-question alone allows, and published figures where the config has some. The config is the run's own; keys such as
+question alone allows, and published figures where the config has some. Of labelled statements a second table shows
+each class, and confusion.png in the work directory which is taken for which. The config is the run's own; keys such as
 --config.data.path or --config.sharding may be changed.
 """
 
 import contextlib
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -18,6 +20,7 @@ from vlfusion_jax.cli.arguments import parse_over_config
 from vlfusion_jax.cli.devices import define_device_flags, start_devices
 from vlfusion_jax.config.dump import load_plain
 from vlfusion_jax.core.errors import UserError
+from vlfusion_jax.data.examples import layout_of
 from vlfusion_jax.data.global_array import local_rows
 from vlfusion_jax.data.pipeline import eval_batches
 from vlfusion_jax.data.records import Source
@@ -25,6 +28,7 @@ from vlfusion_jax.data.source import open_source
 from vlfusion_jax.data.vocabulary import Vocabulary
 from vlfusion_jax.evals.blind import blind_accuracy
 from vlfusion_jax.evals.captioning import CAPTIONING_METRICS
+from vlfusion_jax.evals.judgements import Judgements, judge
 from vlfusion_jax.evals.retrieval import DEPTHS
 from vlfusion_jax.evals.runner import evaluate
 from vlfusion_jax.evals.table import format_table
@@ -32,6 +36,8 @@ from vlfusion_jax.serve.captioning import split_metrics
 from vlfusion_jax.serve.gallery import retrieval_evaluator
 from vlfusion_jax.train.begin import say
 from vlfusion_jax.train.checkpoint import load_meta, load_params
+from vlfusion_jax.train.checkpoint_folders import FOLDER
+from vlfusion_jax.train.report import draw_confusion
 from vlfusion_jax.train.setup import Run, build
 
 
@@ -58,9 +64,12 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
     job = build(config, Vocabulary.from_dict(load_meta(values.workdir)["vocabulary"]))
     params = load_params(values.workdir, job.abstract_state.params)
     test = open_source(config.data, config.data.eval_split)
-    metrics = evaluator(job, test)(params)
+    judgements = judge_split(job, params, test)
+    metrics = evaluator(job, test)(params) | consistency_of(judgements, config)
     blind = question_only(config, test)
     print_table(metrics, blind, config)
+    folder = Path(values.workdir)
+    show_judgements(judgements, folder if (folder / FOLDER).is_dir() else None)
     if values.json and jax.process_index() == 0:
         print(json.dumps(metrics | blind))
 
@@ -88,9 +97,31 @@ def other_metrics(tasks: ConfigDict) -> list[str]:
     return recalls * (tasks.itc.weight > 0) + [*CAPTIONING_METRICS] * (tasks.caption.weight > 0)
 
 
+def judge_split(job: Run, params: Any, test: Source) -> Judgements | None:
+    """What each statement of `test` is taken for; None where its texts are no labelled statements."""
+    if not test.labelled:
+        return None
+    rows = local_rows(job.batch_sharding, job.config.eval.batch_size)
+    with contextlib.closing(eval_batches(job.config, test, job.vocabulary, rows=rows)) as batches:
+        return judge(job, params, batches, test)
+
+
+def consistency_of(judgements: Judgements | None, config: ConfigDict) -> dict[str, float]:
+    """The second metric of statements on pairs of images."""
+    return {"consistency": judgements.consistency} if judgements and config.tasks.nlvr.weight else {}
+
+
+def show_judgements(judgements: Judgements | None, folder: Path | None) -> None:
+    """Print a table of the classes, and draw confusion.png in `folder` where there is one, from process 0."""
+    if judgements and jax.process_index() == 0:
+        print(f"\n{judgements.report}")
+        if folder:
+            draw_confusion(judgements.matrix, judgements.classes, folder / "confusion.png")
+
+
 def question_only(config: ConfigDict, test: Source) -> dict[str, float]:
     """What the question alone allows on `test`; empty for a run that answers none, or without training data."""
-    if not config.tasks.vqa.weight:
+    if not layout_of(config).asks:
         return {}
     try:
         training = open_source(config.data, config.data.train_split)

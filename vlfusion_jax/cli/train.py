@@ -14,9 +14,10 @@ from PIL import Image
 
 from vlfusion_jax.cli.arguments import define_config_flag, parse_with_config
 from vlfusion_jax.cli.devices import define_device_flags, start_devices
-from vlfusion_jax.cli.evaluate import evaluator, print_table
+from vlfusion_jax.cli.evaluate import consistency_of, evaluator, judge_split, print_table, show_judgements
 from vlfusion_jax.cli.training import STOPPED, open_splits, prepare, train_prepared
 from vlfusion_jax.config.resume import check_workdir
+from vlfusion_jax.data.examples import layout_of
 from vlfusion_jax.data.records import Source
 from vlfusion_jax.evals.blind import blind_accuracy
 from vlfusion_jax.serve.predictor import Predictor, answer_some
@@ -54,8 +55,11 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
     if not outcome.finished:
         sys.exit(STOPPED)
     metrics = outcome.evaluation or evaluator(job, splits.test)(outcome.state.params)
-    blind = blind_accuracy(*splits, config.data.eval_limit) if config.tasks.vqa.weight else {}
+    judgements = judge_split(job, outcome.state.params, splits.test)
+    metrics = metrics | consistency_of(judgements, config)
+    blind = blind_accuracy(*splits, config.data.eval_limit) if layout_of(config).asks else {}
     print_table(metrics, blind, config)
+    show_judgements(judgements, workdir)
     _draw(job, outcome.state.params, splits.test, workdir)
 
 

@@ -11,8 +11,8 @@ from vlfusion_jax.data.global_array import local_rows
 from vlfusion_jax.data.pipeline import check_data, check_eval_data, train_batches
 from vlfusion_jax.data.records import Source
 from vlfusion_jax.data.source import fingerprint, open_source
-from vlfusion_jax.data.vocabulary import Vocabulary, build_vocabulary
-from vlfusion_jax.train.begin import source_of_words
+from vlfusion_jax.data.vocabulary import Vocabulary, build_vocabulary, unanswerable
+from vlfusion_jax.train.begin import say, source_of_words
 from vlfusion_jax.train.checkpoint import load_meta
 from vlfusion_jax.train.checkpoint_folders import has_checkpoint
 from vlfusion_jax.train.loop import Outcome, train
@@ -39,6 +39,10 @@ def prepare(config: ConfigDict, splits: Splits, workdir: Path) -> Run:
     vocabulary = build_vocabulary([splits.training], config.data, _vocabulary_to_go_on_with(config, workdir))
     check_data(config, splits.training, vocabulary)
     check_eval_data(config, splits.test, vocabulary)
+    if config.tasks.vqa.weight:
+        asked = (each for index in range(len(splits.training)) for each in splits.training.text_of(index)[1])
+        if left_out := unanswerable(asked, vocabulary.answer_id):
+            say(left_out)
     job = build(config, vocabulary)
     check_best_metric(job, other_metrics(config.tasks))
     return job

@@ -43,7 +43,7 @@ def shipped_folder() -> Path:
 def shipped_configs() -> list[str]:
     """Names such as `configs/quickstart.py` of all shipped run configs, sorted."""
     folder = shipped_folder()
-    files = [*folder.glob("*.py"), *(folder / "pretrain").glob("*.py")]
+    files = [file for part in ("", "finetune_tasks", "pretrain") for file in (folder / part).glob("*.py")]
     return sorted(f"configs/{file.relative_to(folder)}" for file in files)
 
 

@@ -39,9 +39,11 @@ def _precision() -> ConfigDict:
 
 def _data() -> ConfigDict:
     data = ConfigDict()
-    # sort_of_clevr (generated; :N,M for N training and M test images) | jsonl (your own images and text)
+    # sort_of_clevr (generated; :N,M for N training and M test images) | jsonl (your own images and text) | vqav2 |
+    # nlvr2 | coco_karpathy | flickr30k | snli_ve | gqa | visual_genome_qa (built by vlfusion data) | tfds:coco_captions
+    # | tfds:clevr | tfds:ref_coco/CONFIG (prepared by TFDS)
     data.source = "sort_of_clevr"
-    data.path = ""  # jsonl: folder; sort_of_clevr: where it is built, '' = $VLFUSION_CACHE or ~/.cache/vlfusion_jax
+    data.path = ""  # jsonl: folder; others: where they are built, '' = $VLFUSION_CACHE or ~/.cache/vlfusion_jax
     data.train_split = "train"  # split trained on
     data.eval_split = "test"  # split evaluated on
     data.image_size = (75, 75)  # (height, width) of the array, in pixels; images are resized onto it, then padded
@@ -60,6 +62,8 @@ def _data() -> ConfigDict:
     data.fields = ConfigDict(  # jsonl: names of the fields
         {"image": "image", "question": "question", "answer": "answer", "caption": "caption", "kind": "kind"}
     )
+    data.fields.statement = "statement"  # with its label: about an image, or a pair of images
+    data.fields.label = "label"
     data.flip = False  # mirror half of the training images; never where a text says left or right
     data.randaugment = ""  # random changes of training images: '' | vilt | albef, see data/randaugment.py
     data.shift = 0  # most pixels of a random translation of training images
@@ -102,6 +106,7 @@ def _tasks() -> ConfigDict:
     tasks.vqa = ConfigDict({"weight": 1.0, "schedule": ()})
     tasks.vqa.loss = "bce"  # bce (soft targets) | ce
     tasks.vqa.hidden = 0  # hidden channels of the answer head; 0 = twice the width
+    tasks.nlvr = ConfigDict({"weight": 0.0, "schedule": ()})  # on pairs of images, by itself
     return tasks
 
 
@@ -124,7 +129,7 @@ def _optim() -> ConfigDict:
 def _train() -> ConfigDict:
     train = ConfigDict()
     train.steps = 1000  # updates in all
-    train.batch_size = 64  # images per update, over all hosts
+    train.batch_size = 64  # images, or pairs of images, per update, over all hosts
     train.micro_batches = 1  # gradient accumulation: parts that a batch is computed in; divides batch_size
     train.log_every = 10  # steps between lines of metrics.jsonl
     train.eval_every = 0  # steps between evaluations; 0 = at the end only
@@ -132,7 +137,7 @@ def _train() -> ConfigDict:
 
 
 def _eval() -> ConfigDict:
-    evaluation = ConfigDict({"batch_size": 64})  # images per evaluation batch, over all hosts
+    evaluation = ConfigDict({"batch_size": 64})  # images, or pairs, per evaluation batch, over all hosts
     evaluation.beams = 3  # captions kept at a time where the task caption is on; 1 = always the most probable word
     # Regular expression; captions are also scored by what it finds in them and in their references; '' = none
     evaluation.caption_pattern = ""

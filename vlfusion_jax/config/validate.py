@@ -29,9 +29,6 @@ _CHOICES = {
     "checkpoint.best_mode": ("max", "min"),
 }
 
-# Without its numbers of images: sort_of_clevr:64,8.
-_SOURCES = ("sort_of_clevr", "jsonl")
-
 _POSITIVE = (
     "data.questions_per_image", "data.shorter_side", "data.side_multiple", "data.threads", "data.prefetch",
     "data.answers_min_count",
@@ -75,6 +72,7 @@ def validate(config: ConfigDict) -> None:
     _whole_numbers("data.image_size", config.data.image_size, 2)
     _check_data(config)
     _check_tasks(config.tasks)
+    _check_pairs(config)
     _check_whole_batch(config)
     _check_pattern("eval.caption_pattern is", config.eval.caption_pattern)
     _check_optim(config.optim, config.train.steps)
@@ -133,9 +131,11 @@ def _whole_numbers(key: str, value: tuple, count: int | None = None) -> None:
 
 def _check_data(config: ConfigDict) -> None:
     data = config.data
-    _one_of("data.source", data.source.partition(":")[0], _SOURCES)
-    if data.source == "jsonl" and not data.path:
+    _one_of("data.source", data.source.partition(":")[0], names.SOURCES)  # sort_of_clevr:64,8
+    if data.source == names.JSONL and not data.path:
         raise UserError("data.path is empty; set --config.data.path to the folder that holds the JSONL files.")
+    if data.source == names.TFDS:
+        raise UserError("data.source is 'tfds'; name the data set too, such as tfds:coco_captions.")
     for key in ("train_split", "eval_split"):
         _require(bool(data[key]), f"data.{key}", data[key], "must name a split")
     for key in ("question_length", "caption_length"):
@@ -178,6 +178,19 @@ def _check_contrast(tasks: ConfigDict) -> None:
         )
     if itc.momentum and not itc.weight:
         raise UserError("tasks.itc.momentum is set, but tasks.itc.weight is 0: set it above 0, or momentum to 0.")
+
+
+def _check_pairs(config: ConfigDict) -> None:
+    """Pairs of images have no other text than their statement."""
+    if not config.tasks.nlvr.weight:
+        return
+    others = [f"tasks.{name}.weight" for name in names.TASKS if name != names.NLVR and config.tasks[name].weight]
+    if others:
+        raise UserError(
+            f"tasks.nlvr is about pairs of images, the other tasks about single ones: set {' and '.join(others)} to 0."
+        )
+    count = config.data.questions_per_image
+    _require(count == 1, "data.questions_per_image", count, "must be 1 with tasks.nlvr: a pair shows one statement")
 
 
 def _check_schedule(key: str, points: tuple) -> None:

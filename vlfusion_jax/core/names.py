@@ -41,6 +41,7 @@ MASKED_IMAGE = "masked_image"  # its own caption, with cells of the image hidden
 PLAIN = "plain"  # its own caption
 WRITTEN = "written"  # its own caption, to be written
 HARD = "hard"  # pairs made of `PLAIN` on the device: all that match, then those most alike of the others
+STATEMENT = "statement"  # about a pair of images
 
 # Model inputs: the shared image, and per view the text.
 IMAGE = "image"
@@ -63,6 +64,8 @@ MLM_LABELS = "labels"
 MLM_WEIGHTS = "weights"
 ITM_LABEL = "label"
 ITM_WEIGHT = "weight"
+NLVR_LABEL = "label"
+NLVR_WEIGHT = "weight"
 ANSWER_IDS = "answer_ids"
 ANSWER_SCORES = "answer_scores"
 ANSWER_WEIGHT = "weight"
@@ -92,8 +95,8 @@ ITC = "itc"
 WPA = "wpa"
 VQA = "vqa"
 MRM = "mrm"
-HEAD = "head_"  # what the names of the heads' modules begin with, for parameter groups and fine-tuning
 NLVR = "nlvr"
+HEAD = "head_"  # what the names of the heads' modules begin with, for parameter groups and fine-tuning
 RETRIEVAL = "retrieval"
 CONTRASTIVE = "contrastive"
 REGION = "region"
@@ -101,7 +104,22 @@ CAPTION = "caption"
 ANSWER = "answer"  # a text, where VQA is a class
 LOG_VARIANCE = "log_variance"  # parameters that weight the tasks
 MASK_VECTOR = "mask_vector"  # parameter that stands where regions are hidden
-TASKS = (MLM, ITM, ITC, WPA, CAPTION, VQA, MRM)
+TASKS = (MLM, ITM, ITC, WPA, CAPTION, VQA, NLVR, MRM)
+VERDICTS = ("false", "true")  # classes of NLVR, by number
+
+# Data sets, as `data.source` names them; the official ones are built from their authors' files.
+SORT_OF_CLEVR = "sort_of_clevr"
+JSONL = "jsonl"
+TFDS = "tfds"
+VQAV2 = "vqav2"
+NLVR2 = "nlvr2"
+COCO_KARPATHY = "coco_karpathy"
+FLICKR30K = "flickr30k"
+SNLI_VE = "snli_ve"
+GQA = "gqa"
+VISUAL_GENOME_QA = "visual_genome_qa"
+OFFICIAL_DATA = (VQAV2, NLVR2, COCO_KARPATHY, FLICKR30K, SNLI_VE, GQA, VISUAL_GENOME_QA)
+SOURCES = (SORT_OF_CLEVR, JSONL, TFDS, *OFFICIAL_DATA)
 
 # Flax collections of a decoder that is given a part of its text at a time.
 CACHE = "cache"  # keys and values of the text so far

@@ -13,7 +13,7 @@ from vlfusion_jax.data import images
 from vlfusion_jax.data.hiding import hide_cells, max_hidden
 from vlfusion_jax.data.masking import mask_tokens, max_predictions
 from vlfusion_jax.data.randaugment import RECIPES, rand_augment
-from vlfusion_jax.data.records import Question, Record
+from vlfusion_jax.data.records import EncodedImage, Question, Record
 from vlfusion_jax.data.vocabulary import Vocabulary
 
 Arrays = dict[str, np.ndarray]
@@ -46,6 +46,16 @@ class Layout:
         """Room for hidden cells of an image; `patch` must not be 0."""
         height, width = self.canvas.size
         return max_hidden(self.hide_rate, (height // self.patch) * (width // self.patch))
+
+    @property
+    def asks(self) -> bool:
+        """Whether a view shows a question, or a statement."""
+        return bool(self.views & {names.QUESTION, names.STATEMENT})
+
+    @property
+    def images(self) -> int:
+        """Images of each record."""
+        return 2 if names.STATEMENT in self.views else 1
 
 
 def canvas_of(data: ConfigDict) -> images.Canvas:
@@ -96,9 +106,9 @@ def layout_of(config: ConfigDict) -> Layout:
 
 
 def row_shapes(layout: Layout, vocabulary: Vocabulary) -> dict[str, tuple[tuple[int, ...], type]]:
-    """Shape and dtype of every entry of a batch of one image, by batch key; the leading axis counts rows."""
-    height, width = layout.canvas.size
-    shapes = {names.IMAGE: ((1, height, width, 3), np.uint8), names.IMAGE_MASK: ((1, height, width), np.uint8)}
+    """Shape and dtype of every entry of a batch of one record, by batch key; the leading axis counts rows."""
+    count, (height, width) = layout.images, layout.canvas.size
+    shapes = {names.IMAGE: ((count, height, width, 3), np.uint8), names.IMAGE_MASK: ((count, height, width), np.uint8)}
     rows, tokens, answers = layout.questions, layout.question_length, vocabulary.answers_per_question
     views = {
         names.QUESTION: {
@@ -121,6 +131,13 @@ def row_shapes(layout: Layout, vocabulary: Vocabulary) -> dict[str, tuple[tuple[
             names.TEXT_MASK: ((1, layout.caption_length), np.int32),
             names.ITM_LABEL: ((1,), np.int32),
             names.ITM_WEIGHT: ((1,), np.float32),
+        },
+        names.STATEMENT: {
+            names.TEXT: ((1, tokens), np.int32),
+            names.TEXT_MASK: ((1, tokens), np.int32),
+            names.IMAGE_MODALITY: ((count,), np.int32),
+            names.NLVR_LABEL: ((1,), np.int32),
+            names.NLVR_WEIGHT: ((1,), np.float32),
         },
         names.PLAIN: {
             names.TEXT: ((1, layout.caption_length), np.int32),
@@ -163,8 +180,8 @@ def sample_questions(
 
 
 def image_view(record: Record, layout: Layout) -> Arrays:
-    """The record's image, [1, H, W, 3] uint8, and its mask, [1, H, W] uint8."""
-    return _as_row(*images.place(images.decode_image(record.image, record.image_name), layout.canvas))
+    """The record's images, [n, H, W, 3] uint8, and their masks, [n, H, W] uint8."""
+    return concatenate([_as_row(*images.place(_decoded(image), layout.canvas)) for image in record.images])
 
 
 def augmented_image_view(
@@ -172,13 +189,22 @@ def augmented_image_view(
 ) -> Arrays:
     """`image_view` after what `data.randaugment`, `data.flip` and `data.shift` say; no flip if `texts` name a side.
 
-    All happen within the scaled image, so that the shift is one of pixels of the canvas.
+    All happen within the scaled image, so that the shift is one of pixels of the canvas. Images of a pair change each
+    in its own way and keep their order: `left` and `right` may mean the images.
     """
-    pixels = images.scale(images.decode_image(record.image, record.image_name), layout.canvas)
-    if data.randaugment:
-        pixels = rand_augment(pixels, RECIPES[data.randaugment], rng)
     flip = data.flip and not images.names_sides(texts)
-    return _as_row(*images.pad(images.augment(pixels, rng, flip=flip, shift=data.shift), layout.canvas.size))
+    rows = []
+    for image in record.images:
+        pixels = images.scale(_decoded(image), layout.canvas)
+        if data.randaugment:
+            pixels = rand_augment(pixels, RECIPES[data.randaugment], rng)
+        pixels = images.augment(pixels, rng, flip=flip, shift=data.shift)
+        rows.append(_as_row(*images.pad(pixels, layout.canvas.size)))
+    return concatenate(rows)
+
+
+def _decoded(image: EncodedImage) -> np.ndarray:
+    return images.decode_image(image.data, image.name)
 
 
 def _as_row(pixels: np.ndarray, mask: np.ndarray) -> Arrays:
@@ -255,6 +281,22 @@ def match_view(caption: str | None, matches: bool, layout: Layout, vocabulary: V
     )
 
 
+def statement_view(statement: Question, layout: Layout, vocabulary: Vocabulary) -> Arrays:
+    """The statement on a pair, one row, whether it is true, and which of the pair each image is: 1 or 2."""
+    ids, mask = vocabulary.encode(statement.text, layout.question_length, layout.fill_texts)
+    [(verdict, _)] = statement.answers
+    return _keyed(
+        names.STATEMENT,
+        {
+            names.TEXT: ids[None],
+            names.TEXT_MASK: mask[None],
+            names.IMAGE_MODALITY: np.arange(1, layout.images + 1, dtype=np.int32),
+            names.NLVR_LABEL: np.array([names.VERDICTS.index(verdict)], np.int32),
+            names.NLVR_WEIGHT: np.ones(1, np.float32),
+        },
+    )
+
+
 def plain_view(caption: str | None, number: int, layout: Layout, vocabulary: Vocabulary) -> Arrays:
     """The caption as it is, one row, and the number of its record; without a caption the weight is 0."""
     ids, mask = vocabulary.encode(caption or "", layout.caption_length, layout.fill_texts)
@@ -310,6 +352,7 @@ def without_weight(example: Arrays) -> Arrays:
         names.key(names.QUESTION, names.ANSWER_WEIGHT): 0,
         names.key(names.MASKED, names.MLM_WEIGHTS): 0,
         names.key(names.MATCH, names.ITM_WEIGHT): 0,
+        names.key(names.STATEMENT, names.NLVR_WEIGHT): 0,
         names.key(names.PLAIN, names.CAPTION_WEIGHT): 0,
         names.key(names.WRITTEN, names.WORD_WEIGHTS): 0,
         names.key(names.MASKED_IMAGE, names.HIDDEN): -1,

@@ -146,6 +146,16 @@ def _target(height: int, width: int, canvas: Canvas) -> tuple[int, int]:
     return max(1, round(height * factor)), max(1, round(width * factor))
 
 
+def scale_and_origin(height: int, width: int, canvas: Canvas) -> tuple[np.ndarray, np.ndarray]:
+    """Where an image of `height` x `width` pixels lies on its canvas, by rows and by columns, both [2] float64.
+
+    Point p of the canvas shows point (p + origin) * scale of the image.
+    """
+    target = np.array(_target(height, width, canvas))
+    origin = (target - canvas.size) // 2 if canvas.resize.endswith("crop") else np.zeros(2)
+    return np.array([height, width]) / target, origin.astype(np.float64)
+
+
 def place(image: np.ndarray, canvas: Canvas) -> tuple[np.ndarray, np.ndarray]:
     """`scale` `image` [h, w, 3] uint8, lay it at the top left of the canvas, pad with zeros.
 

@@ -21,7 +21,7 @@ from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.core.rng import numpy_rng
 from vlfusion_jax.data import examples, matching
 from vlfusion_jax.data.examples import Arrays, Layout
-from vlfusion_jax.data.records import Source
+from vlfusion_jax.data.records import Question, Source
 from vlfusion_jax.data.vocabulary import Vocabulary, most_answers
 
 EVAL_SEED = 0  # evaluations of different runs hide the same tokens and show the same negatives
@@ -47,8 +47,8 @@ def train_batches(
 ) -> Iterator[Arrays]:
     """Endless iterator of rows of the training batches from number `start_step` on; has `.close()`.
 
-    A batch of `train.batch_size` images is laid out as `batch_shapes` says; exactly half of its captioned images,
-    rounded down, get a foreign caption. `rows` are the images of it to compute, with their texts, such as
+    A batch of `train.batch_size` records, images or pairs of them, is laid out as `batch_shapes` says; exactly half of
+    its captioned images, rounded down, get a foreign caption. `rows` are the records of it to compute, such as
     `global_array.local_rows`; all where it is None. Batches are prepared ahead by `data.threads` threads.
 
     Raises UserError where a task finds no data; while iterating, where an image is damaged.
@@ -99,6 +99,10 @@ def _train_example(
         questions, weights = examples.sample_questions(known, layout.questions, choice)
         example |= examples.question_view(questions, weights, layout, vocabulary)
         texts += [text for q in questions for text in (q.text, *(answer for answer, _ in q.answers))]
+    if names.STATEMENT in layout.views:
+        [statement], _ = examples.sample_questions(record.questions, 1, choice)
+        example |= examples.statement_view(statement, layout, vocabulary)
+        texts.append(statement.text)
     if layout.captioned:
         captions = record.captions
         caption = captions[caption_choice.integers(len(captions))] if captions else None
@@ -150,13 +154,14 @@ def _masked_image_view(
 def eval_batches(
     config: ConfigDict, source: Source, vocabulary: Vocabulary, *, rows: Iterable[int] | None = None
 ) -> Iterator[Arrays]:
-    """Iterator of `rows` (all where it is None) of the evaluation batches of `eval.batch_size` images; has `.close()`.
+    """Iterator of `rows` (all where it is None) of the evaluation batches of `eval.batch_size` records; has `.close()`.
 
     Every question of every image (of the first `data.eval_limit`, where that is not 0) counts exactly once, and so does
     the first caption of every image: an image with more than Q questions takes several rows, its caption counts in the
-    first. A question whose answers are all unknown has weight 1 and scores 0: it counts as wrong. Exactly half of the
-    captioned images, rounded down, get a foreign caption. The last batch is filled up with rows of weight 0, so that
-    every host yields the same number of batches. Questions have room for as many answers as those of `source` need.
+    first. A question whose answers are all unknown has weight 1 and scores 0: it counts as wrong. Every statement on a
+    pair takes a row with both images. Exactly half of the captioned images, rounded down, get a foreign caption. The
+    last batch is filled up with rows of weight 0, so that every host yields the same number of batches. Questions have
+    room for as many answers as those of `source` need.
 
     Raises UserError as `train_batches` does.
     """
@@ -187,10 +192,21 @@ def _plan(layout: Layout, source: Source, images: int) -> list[tuple[int, int]]:
     plan = []
     for number in range(images):
         captions, questions = source.text_of(number)
-        asked = len(questions) if names.QUESTION in layout.views else 0
+        asked = len(questions) if layout.asks else 0
         shown = 1 if captions and layout.captioned else 0
         plan += [(number, first) for first in range(0, max(asked, shown), layout.questions)]
     return plan
+
+
+def eval_questions(config: ConfigDict, source: Source) -> list[Question | None]:
+    """What the rows of question or statement of `eval_batches` show, all batches end to end; None = no weight."""
+    layout, size = examples.layout_of(config), config.eval.batch_size
+    plan = _plan(layout, source, _eval_images(config, source))
+    shown: list[Question | None] = []
+    for number, first in plan:
+        questions = source.text_of(number)[1][first : first + layout.questions]
+        shown += [*questions, *[None] * (layout.questions - len(questions))]
+    return shown + [None] * (-len(plan) % size * layout.questions)
 
 
 def _eval_images(config: ConfigDict, source: Source) -> int:
@@ -206,6 +222,8 @@ def _eval_example(
         questions = record.questions[first : first + layout.questions]
         weights = (np.arange(layout.questions) < len(questions)).astype(np.float32)
         example |= examples.question_view(questions, weights, layout, vocabulary)
+    if names.STATEMENT in layout.views:
+        example |= examples.statement_view(record.questions[first], layout, vocabulary)
     if layout.captioned:
         caption = record.captions[0] if record.captions and first == 0 else None
         example |= _caption_views(
@@ -222,6 +240,7 @@ def check_data(config: ConfigDict, source: Source, vocabulary: Vocabulary) -> No
     layout, split = examples.layout_of(config), config.data.train_split
     if not layout.views:
         raise UserError("no task is on: set the weight of one in config.tasks above 0.")
+    _check_images(layout, source, split)
     if names.MASKED in layout.views:
         _ = vocabulary.mask_id  # or its complaint
     numbers = range(len(source))
@@ -236,7 +255,7 @@ def check_data(config: ConfigDict, source: Source, vocabulary: Vocabulary) -> No
         reading = [task for task, view in views_of(config.tasks).items() if view != names.QUESTION]
         weights = ", ".join(f"tasks.{task}.weight=0" for task in reading)
         raise UserError(
-            f"captions are what {' and '.join(reading)} read, but split '{split}' has none: set {weights}, or name the "
+            f"captions are needed by {' and '.join(reading)}, but split '{split}' has none: set {weights}, or name the "
             "caption field in data.fields.caption."
         )
     if names.MATCH in layout.views:
@@ -246,6 +265,7 @@ def check_data(config: ConfigDict, source: Source, vocabulary: Vocabulary) -> No
 def check_eval_data(config: ConfigDict, source: Source, vocabulary: Vocabulary) -> None:
     """Raise UserError where every view that the tasks read would be empty for `source`, the evaluation split."""
     layout, images = examples.layout_of(config), _eval_images(config, source)
+    _check_images(layout, source, config.data.eval_split)
     if not _plan(layout, source, images):
         raise UserError(
             f"split '{config.data.eval_split}' has no text to evaluate the tasks of the run on, in its first {images}"
@@ -254,6 +274,20 @@ def check_eval_data(config: ConfigDict, source: Source, vocabulary: Vocabulary) 
     captioned = sum(bool(source.text_of(number)[0]) for number in range(images))
     if names.MATCH in layout.views and captioned > 1:  # half of them get a foreign caption
         matching.check_captions_differ(source, partial(examples.caption_tokens, layout=layout, vocabulary=vocabulary))
+
+
+def _check_images(layout: Layout, source: Source, split: str) -> None:
+    if source.images_per_record == layout.images:
+        return
+    if layout.images == 1:
+        raise UserError(
+            f"split '{split}' has pairs of images, which only tasks.nlvr reads: set tasks.nlvr.weight above 0 and the"
+            " weights of the other tasks to 0."
+        )
+    raise UserError(
+        f"task nlvr reads pairs of images, but split '{split}' has single ones: give each line a list of two images,"
+        " with a statement and its label."
+    )
 
 
 def _iterate(batches: grain.MapDataset, data: ConfigDict) -> Iterator[Arrays]:

@@ -3,12 +3,11 @@
 Importing this file imports TFDS, which takes seconds; `data.source` does so only when the dataset is asked for.
 """
 
-import fcntl
 import io
 import os
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,7 +16,8 @@ from tqdm import tqdm
 
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.data import sort_of_clevr
-from vlfusion_jax.data.records import Question, Record
+from vlfusion_jax.data.prepare import prepare
+from vlfusion_jax.data.records import EncodedImage, Question, Record, count_answers
 
 SPLITS = ("train", "test")
 
@@ -82,6 +82,9 @@ class SortOfClevr(tfds.core.GeneratorBasedBuilder):
 class SortOfClevrSource:
     """One split of a built dataset as records; texts and PNG bytes stay in memory once read (some KB an image)."""
 
+    images_per_record = 1
+    labelled = False
+
     def __init__(self, builder: tfds.core.DatasetBuilder, split: str):
         """Open `split`, 'train' or 'test', of a prepared `builder`."""
         self._rows = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
@@ -92,8 +95,7 @@ class SortOfClevrSource:
         row = self._rows[index]
         questions = zip(row["question"], row["answer"], row["kind"], strict=True)
         return Record(
-            image=bytes(row["image"]),
-            image_name=f"sort_of_clevr/{self._split}/{index}",
+            images=(EncodedImage(bytes(row["image"]), f"sort_of_clevr/{self._split}/{index}"),),
             captions=(row["caption"].decode(),),
             questions=tuple(Question(q.decode(), ((a.decode(), 1.0),), k.decode()) for q, a, k in questions),
         )
@@ -118,6 +120,10 @@ class SortOfClevrSource:
             yield from captions
             yield from (question.text for question in questions)
 
+    def answer_counts(self) -> Counter[str]:
+        """How often each answer was given."""
+        return count_answers(self)
+
 
 def open_sort_of_clevr(data_dir: str | os.PathLike, split: str, sizes: SortOfClevrConfig) -> SortOfClevrSource:
     """Open a split, building the dataset under `data_dir` first where it is not there yet.
@@ -134,10 +140,10 @@ def open_sort_of_clevr(data_dir: str | os.PathLike, split: str, sizes: SortOfCle
         )
     folder = Path(data_dir).expanduser()
     sizes = SortOfClevr.builder_configs.get(sizes.name, sizes)  # TFDS wants its own object for a configuration it knows
-    builder = SortOfClevr(data_dir=folder, config=sizes, file_format="array_record")
+    builder = _builder(folder, sizes)
     if not builder.data_path.exists():
         try:
-            builder = _build(folder, sizes)
+            builder = prepare(folder, "sort_of_clevr", partial(_builder, folder, sizes))
         except OSError as error:
             message = (
                 f"cannot build sort_of_clevr in data.path '{folder}': {error}. Choose a folder that can be written."
@@ -146,21 +152,5 @@ def open_sort_of_clevr(data_dir: str | os.PathLike, split: str, sizes: SortOfCle
     return SortOfClevrSource(builder, split)
 
 
-def _build(folder: Path, sizes: SortOfClevrConfig) -> SortOfClevr:
-    folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder / ".sort_of_clevr.lock"):
-        builder = SortOfClevr(data_dir=folder, config=sizes, file_format="array_record")  # sees what another built
-        tfds.disable_progress_bar()  # our bar knows how many images there will be
-        try:
-            with redirect_stdout(io.StringIO()):  # where TFDS announces a download that does not happen
-                builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
-        finally:
-            tfds.enable_progress_bar()
-    return builder
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # released when the file closes, also when the process dies
-        yield
+def _builder(folder: Path, sizes: SortOfClevrConfig) -> SortOfClevr:
+    return SortOfClevr(data_dir=folder, config=sizes, file_format="array_record")

@@ -1,7 +1,7 @@
 """What a run calls things: text tokens, answers, question kinds. Kept with every checkpoint."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from tokenizers import Tokenizer, decoders, models
 
 from vlfusion_jax.core.errors import UserError
-from vlfusion_jax.data.records import Source
+from vlfusion_jax.data.records import Question, Source
 from vlfusion_jax.data.tokenizer import ROLES, SPECIAL_TOKENS, load_tokenizer, special_token, train_tokenizer
 
 MAX_ANSWERS_PER_QUESTION = 10  # as many as VQA has annotators
@@ -117,6 +117,19 @@ class Vocabulary:
         """For each token of `encode(text, length)` the number of its word, -1 for special tokens: [length] int32."""
         return self._encode(text, length, False)[2]
 
+    def words(self, text: str, length: int) -> list[tuple[str, list[int]]]:
+        """The words of a text as it is written, each with its places among the tokens of `encode(text, length)`.
+
+        Special tokens and signs, such as `?`, are no words.
+        """
+        places: dict[int, list[int]] = {}
+        for place, word in enumerate(self.word_ids(text, length)):
+            if word >= 0:
+                places.setdefault(int(word), []).append(place)
+        offsets = self.tokenizer.encode(text).offsets
+        written = [(text[offsets[own[0]][0] : offsets[own[-1]][1]].strip(), own) for own in places.values()]
+        return [(word, own) for word, own in written if any(map(str.isalnum, word))]
+
     @cached_property
     def _encode(self):
         return lru_cache(maxsize=1 << 17)(self._encode_anew)
@@ -153,9 +166,9 @@ def begin_and_end(model: ConfigDict, vocabulary: Vocabulary) -> tuple[int, int]:
 def build_vocabulary(sources: Sequence[Source], data: ConfigDict, base: Vocabulary | None = None) -> Vocabulary:
     """Vocabulary of the texts of `sources`, normally the training split alone.
 
-    Answers are those given at least `data.answers_min_count` times, most frequent first, then by name; kinds are sorted
-    by name. The tokenizer is loaded from `data.tokenizer`; where that is '' it is that of `base`, the vocabulary of the
-    checkpoint that a run starts from; without either it is trained to `data.vocab_size` tokens.
+    Answers are those that the sources count at least `data.answers_min_count` times, most frequent first, then by name;
+    kinds are sorted by name. The tokenizer is loaded from `data.tokenizer`; where that is '' it is that of `base`, the
+    vocabulary of the checkpoint that a run starts from; without either it is trained to `data.vocab_size` tokens.
 
     Raises UserError where `data.tokenizer` is unusable, or where no answer is frequent enough.
     """
@@ -168,10 +181,8 @@ def build_vocabulary(sources: Sequence[Source], data: ConfigDict, base: Vocabula
     counts: Counter[str] = Counter()
     kinds: set[str] = set()
     for source in sources:
-        for index in range(len(source)):
-            for question in source.text_of(index)[1]:
-                counts.update(answer for answer, _ in question.answers)
-                kinds.add(question.kind)
+        counts.update(source.answer_counts())
+        kinds.update(question.kind for index in range(len(source)) for question in source.text_of(index)[1])
     answers = sorted((a for a, n in counts.items() if n >= data.answers_min_count), key=lambda a: (-counts[a], a))
     if counts and not answers:
         raise UserError(
@@ -185,6 +196,15 @@ def build_vocabulary(sources: Sequence[Source], data: ConfigDict, base: Vocabula
         answers_per_question=max(map(most_answers, sources), default=1),
         rows=base.rows if base is not None else 0,
     )
+
+
+def unanswerable(questions: Iterable[Question], answers: Container[str]) -> str:
+    """A sentence on how many questions have none of `answers`, which training leaves out; '' where there are none."""
+    known = [any(answer in answers for answer, _ in question.answers) for question in questions]
+    without = known.count(False)
+    if not without:
+        return ""
+    return f"{without:,} of {len(known):,} training questions have no answer in the vocabulary: they are left out"
 
 
 def most_answers(source: Source) -> int:

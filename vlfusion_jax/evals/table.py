@@ -49,4 +49,5 @@ def _order(name: str) -> tuple[bool, bool, str]:
 def _cell(name: str, value: float | None) -> str:
     if value is None:
         return ""
-    return f"{100 * value:.1f} %" if "accuracy" in name or _RECALL.search(name) else f"{value:.4f}"
+    is_share = "accuracy" in name or name == "consistency" or _RECALL.search(name)
+    return f"{100 * value:.1f} %" if is_share else f"{value:.4f}"

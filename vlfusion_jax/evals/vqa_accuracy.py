@@ -3,32 +3,11 @@
 The rules, odd ones included, are those of github.com/GT-Vision-Lab/VQA, `vqaEval.py`: published numbers follow them.
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-_MARKS = ';/[]"{}()=+\\_-><@`,?!'
-_DIGITS_AND_COMMA = re.compile(r"\d,\d")
-_PERIOD = re.compile(r"\.(?!\d)")
-_MOST_PERIODS = 32  # a flag, given where the number of replacements belongs
-_NUMBERS = {"none": "0", "zero": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6",
-            "seven": "7", "eight": "8", "nine": "9", "ten": "10"}  # fmt: skip
-_ARTICLES = {"a", "an", "the"}
-# Written with one apostrophe too few, they get it back.
-_SHORT = """
-    ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't haven't he'd
-    he'd've he's how'd how'll how's isn't it'd it'd've it'll ma'am mightn't mightn't've might've mustn't
-    must've needn't not've o'clock oughtn't 'ow's'at shan't she'd've should've shouldn't shouldn't've
-    somebody'd've somebody'll somebody's someone'd someone'd've someone'll someone's something'd
-    something'd've something'll that's there'd there'd've there're there's they'd they'd've they'll they're
-    they've 'twas wasn't we'd've we've weren't what'll what're what's what've when's where'd where's where've
-    who'd who'd've who'll who's who've why'll why're why's won't would've wouldn't wouldn't've y'all y'all'll
-    y'all'd've you'd you'd've you'll you're you've
-""".split()  # noqa: SIM905
-_LACKING = {
-    short[:i] + short[i + 1 :]: short for short in _SHORT for i, letter in enumerate(short) if letter == "'"
-} | {"somebody'd": "somebodyd"}
+from vlfusion_jax.data.answers import normalise_answer, one_line
 
 
 @dataclass(frozen=True)
@@ -46,26 +25,6 @@ class Answered:
     kinds: tuple[str, ...] = ()
 
 
-def normalise_answer(text: str) -> str:
-    """Without punctuation and articles, numbers as digits, in lower case.
-
-    A mark goes, or becomes a space where it stands between letters, in what is otherwise a text without `1,000`.
-    """
-    text = _stripped(text)
-    every = bool(_DIGITS_AND_COMMA.search(text))
-    bare = text
-    for mark in _MARKS:
-        alone = every or f"{mark} " in text or f" {mark}" in text
-        bare = bare.replace(mark, "" if alone else " ")
-    bare = _PERIOD.sub("", bare, count=_MOST_PERIODS)
-    words = (_NUMBERS.get(word, word) for word in bare.lower().split())
-    return " ".join(_LACKING.get(word, word) for word in words if word not in _ARTICLES)
-
-
-def _stripped(text: str) -> str:
-    return text.replace("\n", " ").replace("\t", " ").strip()
-
-
 def answer_accuracy(prediction: str, answers: Sequence[str]) -> float:
     """Share of right, 0 to 1: the mean over all answers but one, of min(1, equal ones / 3).
 
@@ -76,7 +35,7 @@ def answer_accuracy(prediction: str, answers: Sequence[str]) -> float:
     """
     if len(answers) < 2:
         raise ValueError(f"the accuracy leaves one answer out of several, here of {len(answers)}")
-    prediction, answers = _stripped(prediction), [_stripped(answer) for answer in answers]
+    prediction, answers = one_line(prediction), [one_line(answer) for answer in answers]
     if len(set(answers)) > 1:
         prediction, answers = normalise_answer(prediction), [normalise_answer(answer) for answer in answers]
     equal = [answer == prediction for answer in answers]

@@ -18,6 +18,7 @@ from vlfusion_jax.layers.attention import Attention
 from vlfusion_jax.layers.dropout import Dropout
 from vlfusion_jax.layers.mlp import Mlp
 from vlfusion_jax.layers.norm import LayerNorm
+from vlfusion_jax.ops.masks import in_order
 from vlfusion_jax.parallel.strategy import constrain
 
 SELF = "self"
@@ -66,6 +67,9 @@ class Stage:
       tied: sub-layers whose parameters the streams share.
       alone: streams that skip `cross`.
       causal: whether `self` sees only what comes before.
+      ordered: whether a token sees, in `self`, only those whose number in the mask is at most its own: text numbered
+        from 2 on behind an image of ones is written from left to right, and the image does not see it (prefix LM, Dong
+        et al. 2019, "UniLM", section 2.2). Masks of ones are as ever.
       bottleneck: stream of tokens through which alone the streams exchange (Nagrani et al. 2021), or empty.
       cross_entered: whether `cross` reads the other stream as it entered the layer (METER), not as the sub-layers
         before left it.
@@ -80,6 +84,7 @@ class Stage:
     tied: tuple[str, ...] = ()
     alone: tuple[str, ...] = ()
     causal: bool = False
+    ordered: bool = False
     bottleneck: str = ""
     cross_entered: bool = False
 
@@ -148,7 +153,7 @@ class FusionLayer(nn.Module):
                 if kind == MLP:
                     branch = module(Mlp, block.mlp_width, block.activation, name=name)(read)
                 else:
-                    keys, mask = read, masks[s]
+                    keys, mask = read, in_order(masks[s]) if self.stage.ordered else masks[s]
                     if kind == CROSS:
                         others, source = self._others(s), entered if self.stage.cross_entered else x
                         normed = [norm(o, block)(source[o]) if block.norm == "pre" else source[o] for o in others]

@@ -46,16 +46,20 @@ class RegionTokens(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, vectors_nrf: jax.Array, boxes_nr4: jax.Array, of_text: jax.Array | None) -> jax.Array:
+    def __call__(
+        self, vectors_nrf: jax.Array, boxes_nr4: jax.Array, of_text: jax.Array | None, place_n: jax.Array | None
+    ) -> jax.Array:
         """[images, regions, features], [images, regions, 4] → [images, regions, width].
 
-        `of_text` [images or 1, regions or 1, width]: from the text's tables; None = nothing.
+        `of_text` [images or 1, regions or 1, width]: from the text's tables; None = nothing. `place_n` [images]: which
+        of a pair each image is, 1 or 2; None = there are no pairs.
         """
         x = self._projection("projection", vectors_nrf)
         if self.form == "visualbert":
             types = Table(self.types, self.width, names.TYPES, self.dtype, name="types")()
             positions = Table(self.length, self.width, names.POSITIONS, self.dtype, name="positions")()
-            x = x + types[1] + positions[0]
+            of_type = types[1] if place_n is None else jnp.take(types, place_n - 1, axis=0)[:, None]
+            x = x + of_type + positions[0]
             return x if of_text is None else x + of_text
         box = self._projection(BOX, box_features(boxes_nr4, self.form))
         if self.form == "vilbert":

@@ -26,9 +26,17 @@ class _Stream:
     share: int = 1
 
 
-def row_flops(spec: ModelSpec, text_tokens: int, head: str, predictions: int = 0, texts_per_image: int = 1) -> int:
-    """Forward FLOPs of one text with its image, padding included; see `part_flops`."""
-    return round(sum(part_flops(spec, text_tokens, (head,), predictions, texts_per_image).values()))
+def row_flops(
+    spec: ModelSpec,
+    text_tokens: int,
+    head: str,
+    predictions: int = 0,
+    texts_per_image: int = 1,
+    images_per_text: int = 1,
+) -> int:
+    """Forward FLOPs of one text with its images, padding included; see `part_flops`."""
+    parts = part_flops(spec, text_tokens, (head,), predictions, texts_per_image, images_per_text=images_per_text)
+    return round(sum(parts.values()))
 
 
 def part_flops(
@@ -38,8 +46,9 @@ def part_flops(
     predictions: int = 0,
     texts_per_image: int = 1,
     target_tokens: int = 0,
+    images_per_text: int = 1,
 ) -> dict[str, float]:
-    """Forward FLOPs of one text with its image by part of the model, padding included.
+    """Forward FLOPs of one text with its images by part of the model, padding included.
 
     Args:
       spec: the model.
@@ -49,13 +58,15 @@ def part_flops(
       predictions: masked positions a text, for a word head; hidden cells of its image, for the head `mrm`.
       texts_per_image: texts among which an image's tokens are shared: what is computed once is divided by it.
       target_tokens: padded length of the text to be generated; 0 = there is none, and nothing is done for it.
+      images_per_text: images of the text, 2 of a pair.
     """
+    rows, images = _rows_and_images(spec, images_per_text)
     parts: dict[str, float] = {
-        each.stream: _image_flops(each) / texts_per_image
+        each.stream: _image_flops(each) * images / texts_per_image
         for each in spec.inputs
         if isinstance(each, ImageInput | RegionInput)
     }
-    streams = _inputs(spec, text_tokens, texts_per_image, target_tokens)
+    streams = _inputs(spec, text_tokens, texts_per_image, target_tokens, images_per_text)
     for step in _steps(spec, target_tokens):
         streams = _before(step, streams)
         if isinstance(step, Stage):
@@ -78,7 +89,13 @@ def part_flops(
         streams[POOLED] = _Stream(1, _fused_width(spec.combine, widths))
     for name in heads:
         parts[names.HEAD + name] = _head_flops(spec, name, streams, widths, predictions)
-    return parts
+    return {name: rows * flops for name, flops in parts.items()}
+
+
+def _rows_and_images(spec: ModelSpec, images_per_text: int) -> tuple[int, int]:
+    """In how many rows a text lies with its images, and how many images are in each."""
+    together = any(isinstance(step, Join) and step.together for step in spec.steps)
+    return (1, images_per_text) if together else (images_per_text, 1)
 
 
 @dataclass(frozen=True)
@@ -98,14 +115,17 @@ class Passing:
     backward: float
 
 
-def passing(spec: ModelSpec, text_tokens: int, texts_per_image: int, target_tokens: int = 0) -> list[Passing]:
+def passing(
+    spec: ModelSpec, text_tokens: int, texts_per_image: int, target_tokens: int = 0, images_per_text: int = 1
+) -> list[Passing]:
     """What goes through the sub-layers of a model's stages; arguments as of `part_flops`."""
-    found, streams = [], _inputs(spec, text_tokens, texts_per_image, target_tokens)
+    found, streams = [], _inputs(spec, text_tokens, texts_per_image, target_tokens, images_per_text)
+    rows, _ = _rows_and_images(spec, images_per_text)
     for step in _steps(spec, target_tokens):
         streams = _before(step, streams)
         if isinstance(step, Stage):
             found += [
-                Passing(step.name, kind, step.layers * _numbers(x), step.layers * _numbers(x, *keys))
+                Passing(step.name, kind, rows * step.layers * _numbers(x), rows * step.layers * _numbers(x, *keys))
                 for kind, _, x, keys in _sublayers(step, streams)
             ]
         streams = _behind(step, streams)
@@ -116,14 +136,17 @@ def _numbers(*streams: _Stream) -> float:
     return sum(each.tokens * each.width / each.share for each in streams)
 
 
-def _inputs(spec: ModelSpec, text_tokens: int, texts_per_image: int, target_tokens: int) -> dict[str, _Stream]:
+def _inputs(
+    spec: ModelSpec, text_tokens: int, texts_per_image: int, target_tokens: int, images_per_text: int
+) -> dict[str, _Stream]:
     streams = {}
+    rows, images = _rows_and_images(spec, images_per_text)
     for each in spec.inputs:
         if isinstance(each, TextInput):
-            streams[each.stream] = _Stream(text_tokens if each.stream == TEXT else target_tokens, each.width)
+            streams[each.stream] = _Stream(text_tokens if each.stream == TEXT else target_tokens, each.width, rows)
         elif isinstance(each, ImageInput | RegionInput):
             tokens = each.tokens if isinstance(each, RegionInput) else each.count
-            streams[each.stream] = _Stream(tokens, each.width, texts_per_image)
+            streams[each.stream] = _Stream(images * tokens, each.width, texts_per_image)
         else:
             streams[each.stream] = _Stream(each.count, each.width)
     return streams
@@ -138,7 +161,7 @@ def _before(step: Step, streams: dict[str, _Stream]) -> dict[str, _Stream]:
     if not isinstance(step, Stage):
         return streams
     updated = updated_streams(step)
-    share = min(streams[s].share for s in updated)
+    share = min(streams[s].share for s in updated + step.context)
     return streams | {s: replace(streams[s], share=share) for s in updated}
 
 
@@ -147,7 +170,7 @@ def _behind(step: Step, streams: dict[str, _Stream]) -> dict[str, _Stream]:
     if isinstance(step, Join):
         text, image = streams[TEXT], streams[IMAGE]
         joint = _Stream(text.tokens + image.tokens, text.width)
-        return streams | {JOINT: joint, IMAGE: replace(image, share=1)}
+        return streams | {JOINT: joint, TEXT: replace(text, share=1), IMAGE: replace(image, share=1)}
     if isinstance(step, Transform):
         x = streams[step.source]
         return streams | {step.target: replace(x, width=step.width or x.width)}

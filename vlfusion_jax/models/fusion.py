@@ -33,6 +33,7 @@ from vlfusion_jax.models.spec.streams import IMAGE, JOINT, POOLED, TARGET, TEXT,
 from vlfusion_jax.models.steps import (
     Bridged,
     Transformed,
+    end_to_end,
     pad_tokens,
     read_streams,
     repeat_rows,
@@ -73,6 +74,8 @@ class FusionModel(nn.Module):
             [images, H, W], or `regions` [images, r, features], `boxes` [images, r, 4] and `region_mask` [images, r];
             `text` and `text_mask` [rows, tokens] int32; `target` and `target_mask` alike; for a word head `positions`
             [rows, p] int32. `rows` is a multiple of `images`; rows i*k … i*k+k-1 read image i, which is encoded once.
+            Or `images` is a multiple of the texts: images i*k … i*k+k-1 are those of text i, which has a row with each
+            from where they meet, or one with all (`Join.together`).
             What is missing is left out with all that is made of it: `target`, or all but it. A word head everywhere
             takes `target_positions` [rows, p], where only some are wanted. With `target_places` [rows, tokens],
             `target` is a part of a text, and `target_mask` [rows, places] of the whole of it; see `Attention` for the
@@ -109,6 +112,8 @@ class FusionModel(nn.Module):
                 captured = self._stage(step, streams, masks, places, train, capture)
                 hidden[step.name], attention[step.name] = captured.get("hidden", {}), captured.get("attention", {})
             elif isinstance(step, Join):
+                if step.together:
+                    end_to_end(streams, masks, IMAGE, len(streams[TEXT]))
                 rows = max(len(streams[s]) for s in (TEXT, IMAGE))
                 repeat_rows(streams, masks, (TEXT, IMAGE), rows)
                 streams[JOINT] = jnp.concatenate([streams[TEXT], streams[IMAGE]], axis=1)

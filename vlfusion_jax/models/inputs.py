@@ -141,7 +141,7 @@ class Regions(nn.Module):
         if spec.whole:
             vectors, boxes, mask = _with_whole(vectors, boxes, mask)
         tokens = RegionTokens(spec.form, spec.width, spec.epsilon, spec.types, spec.length, self.dtype, name="regions")
-        x = tokens(vectors.astype(self.dtype), boxes, of_text)
+        x = tokens(vectors.astype(self.dtype), boxes, of_text, inputs.get(names.IMAGE_MODALITY))
         return Dropout(spec.dropout, self.train)(x), mask.astype(jnp.int32)
 
     def _mask_vector(self) -> jax.Array:

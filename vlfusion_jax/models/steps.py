@@ -70,6 +70,13 @@ def repeat_rows(streams: dict[str, jax.Array], masks: dict[str, jax.Array], want
             masks[stream] = jnp.repeat(masks[stream], share, axis=0)
 
 
+def end_to_end(streams: dict[str, jax.Array], masks: dict[str, jax.Array], stream: str, rows: int) -> None:
+    """Lays, in place, the tokens of consecutive rows of `stream` end to end, so that it has as few as `rows`."""
+    if len(streams[stream]) > rows:
+        streams[stream] = streams[stream].reshape(rows, -1, streams[stream].shape[-1])
+        masks[stream] = masks[stream].reshape(rows, -1)
+
+
 def pad_tokens(x: jax.Array, multiple: int) -> jax.Array:
     """[rows, tokens, ...] with zeros behind the tokens, until their number divides by `multiple`."""
     missing = -x.shape[1] % multiple
@@ -100,6 +107,19 @@ def streams_alone(spec: ModelSpec) -> tuple[str, ...]:
     if JOINT in mixed:
         return ()
     return tuple(each.stream for each in spec.inputs if each.stream not in (*mixed, TARGET))
+
+
+def stream_widths(spec: ModelSpec) -> dict[str, int]:
+    """How wide the tokens of each stream are in the end."""
+    widths = {each.stream: each.width for each in spec.inputs}
+    for step in spec.steps:
+        if isinstance(step, Transform):
+            widths[step.target] = step.width or widths[step.source]
+        elif isinstance(step, Recurrent):
+            widths[step.stream] = (1 + step.bidirectional) * step.width
+        elif isinstance(step, Join):
+            widths[JOINT] = widths[TEXT]
+    return widths
 
 
 def read_streams(step: Step) -> set[str]:

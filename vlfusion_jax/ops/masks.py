@@ -70,3 +70,17 @@ def normalise_pixels(
     scale = jnp.asarray([unit / s for s in std], dtype)
     shift = jnp.asarray([m / s for m, s in zip(mean, std, strict=True)], dtype)
     return jnp.where(mask_nhw[..., None] > 0, image_nhwc.astype(dtype) * scale - shift, 0)
+
+
+def in_order(numbers_bt: jax.Array) -> jax.Array:
+    """[batch, queries, keys] booleans: a token sees those of at most its own number; 0 = none does.
+
+    Args:
+      numbers_bt: [batch, tokens] integers; a mask of ones lets every token see all.
+    """
+    return (numbers_bt > 0)[:, None] & (numbers_bt[:, None] <= jnp.maximum(numbers_bt, 1)[..., None])
+
+
+def order_of(mask_bt: jax.Array) -> jax.Array:
+    """Numbers for `in_order` by which the tokens of a mask [batch, tokens] see those before them, and all ones."""
+    return jnp.where(mask_bt > 0, jnp.arange(2, mask_bt.shape[1] + 2), 0)

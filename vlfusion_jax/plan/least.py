@@ -52,12 +52,12 @@ def _parts(sharding: NamedSharding, axes: tuple[str, ...] | None = None) -> int:
 
 
 def _numbers_of_activations(run: Run) -> float:
-    images = run.config.train.batch_size / run.strategy.batch_parts
+    records = run.config.train.batch_size / run.strategy.batch_parts
     sent = 0.0
     for run_pass in passes(run.config, run.model.spec):
-        tokens = run_pass.text_tokens, run_pass.texts, run_pass.target_tokens
+        tokens = run_pass.text_tokens, run_pass.texts, run_pass.target_tokens, run_pass.images
         for each in passing(run.model.spec, *tokens):
             split = run.strategy.of_part(each.part).parts_of(names.MLP if each.kind == MLP else names.HEADS)
             if each.part in run_pass.parts:
-                sent += images * run_pass.rows * (each.forward + each.backward) * 2 * (split - 1) / split
+                sent += records * run_pass.rows * (each.forward + each.backward) * 2 * (split - 1) / split
     return sent

@@ -20,6 +20,8 @@ from vlfusion_jax.models.output import FusionOutput
 from vlfusion_jax.models.spec.heads import WordHead
 from vlfusion_jax.models.spec.streams import TARGET
 from vlfusion_jax.serve.answers import Answer, best_answers
+from vlfusion_jax.serve.explain import ROLLOUT, explain
+from vlfusion_jax.serve.explanation import Explanation
 from vlfusion_jax.serve.inputs import Picture, encode_pictures, encode_regions, encode_texts, text_input
 from vlfusion_jax.serve.retrieval import Found, check_able, matching_shares, search
 from vlfusion_jax.serve.scorer import Arrays, Scorer
@@ -199,17 +201,34 @@ class Model:
         Raises:
           UserError: the model does not answer, or not by candidates, or the picture cannot be read.
         """
+        return self.answers([picture], [question], top, beams, max_length, candidates)[0]
+
+    def answers(
+        self,
+        pictures: Sequence[Picture],
+        questions: Sequence[str],
+        top: int = 5,
+        beams: int = 1,
+        max_length: int = 20,
+        candidates: Sequence[str] = (),
+    ) -> list[list[Answer]]:
+        """As `answer`, to a question about each picture, in one batch.
+
+        Raises:
+          UserError: as `answer`.
+        """
         if names.ANSWER in self.heads and (candidates or names.VQA not in self.heads):
-            inputs = self.encode([picture], [question])
+            inputs = self.encode(pictures, questions)
             if candidates:
-                return self._writer.choose(self.params, inputs, names.ANSWER, candidates, top)[0]
-            return self._writer.write(self.params, inputs, names.ANSWER, beams=beams, max_length=max_length)
+                return self._writer.choose(self.params, inputs, names.ANSWER, candidates, top)
+            written = self._writer.write(self.params, inputs, names.ANSWER, beams=beams, max_length=max_length)
+            return [[answer] for answer in written]
         check_ability(self.heads, names.VQA, "cannot answer questions")
         if candidates:
             raise UserError("candidates: this model answers by its own classes: leave them out.")
-        texts = [] if text_input(self.module.spec) is None else [question]
-        logits = self(self.encode([picture], texts), (names.VQA,)).logits[names.VQA]
-        return best_answers(np.asarray(logits), self.vocabulary.answers, self.config.tasks.vqa.loss, top)[0]
+        texts = [] if text_input(self.module.spec) is None else questions
+        logits = self(self.encode(pictures, texts), (names.VQA,)).logits[names.VQA]
+        return best_answers(np.asarray(logits), self.vocabulary.answers, self.config.tasks.vqa.loss, top)
 
     def caption(
         self,
@@ -270,6 +289,23 @@ class Model:
         inputs, _ = encode_pictures(list(pictures), self.module.spec, self.config.data)
         written = self._writer.write(self.params, inputs, names.CAPTION, prompt, seed, **how)
         return [each.text for each in written]
+
+    def explain(self, picture: Picture, text: str, method: str = ROLLOUT, head: str = "") -> Explanation:
+        """Which cells of a picture go with which word of a text: arrays, with `.save(path)` and `.draw()`.
+
+        Args:
+          picture: path of an image file, or [height, width, 3] uint8 RGB.
+          text: a question, or a caption; for a model that writes captions, the one it is to have written.
+          method: `rollout`: attention followed through all layers, see `serve.rollout`; `attention`: that of each layer
+            between text and image, the mean over its heads; `alignment`: the optimal transport between the final tokens
+            of words and cells (Kim et al. 2021, figure 4), for models that were trained to bring these together.
+          head: that gives the verdict, `vqa` or `itm`; '' = the answer of a model that answers, or whether both match.
+
+        Raises:
+          UserError: text and image do not attend to each other, the model has no such head, or the picture cannot be
+            read.
+        """
+        return explain(self, picture, text, method, head)
 
 
 def load(path: str | Path) -> Model:

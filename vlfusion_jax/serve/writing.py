@@ -41,7 +41,7 @@ class Writer:
     """Writes by the decoder of a model; compiled once for each number of rows, length of prompt, and search.
 
     Args:
-      module: has a `target` stream.
+      module: has a head that writes.
       model: `config.model`, which may say what tokens begin and end a text.
       vocabulary: its tokenizer.
     """
@@ -73,7 +73,7 @@ class Writer:
         """
         begin, end = begin_and_end(self._model, self._vocabulary)
         search = Search(end, self._vocabulary.pad_id, **how)
-        room = self._room()
+        room = self._room(head)
         if search.max_length > room:
             raise UserError(f"max_length is {search.max_length}; this model has room for {room} tokens.")
         rows = len(next(iter(inputs[name] for name in (names.TEXT, names.IMAGE) if name in inputs)))
@@ -102,7 +102,7 @@ class Writer:
         if isinstance(candidates, str) or not candidates:
             raise UserError(f"candidates: expected a list of texts, at least one, got {candidates!r}.")
         begin, end = begin_and_end(self._model, self._vocabulary)
-        texts, room = [[begin, *each, end] for each in self._tokens(candidates)], self._room()
+        texts, room = [[begin, *each, end] for each in self._tokens(candidates)], self._room(head)
         for candidate, text in zip(candidates, texts, strict=True):
             if len(text) > room:
                 raise UserError(f"candidates: {candidate!r} has {len(text)} tokens; this model has room for {room}.")
@@ -114,8 +114,8 @@ class Writer:
             for row in zip(*map(np.asarray, found), strict=True)
         ]
 
-    def _room(self) -> int:
-        return text_input(self._module.spec, TARGET).room
+    def _room(self, head: str) -> int:
+        return text_input(self._module.spec, self._module.spec.writes_into(head)).room
 
     def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
         return [each.ids for each in self._vocabulary.tokenizer.encode_batch(list(texts), add_special_tokens=False)]
@@ -139,8 +139,9 @@ def _write(
     mask: jax.Array,
     keys: jax.Array,
 ) -> Written:
-    encoded = module.apply({"params": params}, inputs)
-    return generate(module, params, encoded, head, prompt, mask, search, keys)
+    has_decoder = module.spec.writes_into(head) == TARGET
+    source = module.apply({"params": params}, inputs) if has_decoder else inputs
+    return generate(module, params, source, head, prompt, mask, search, keys)
 
 
 @partial(jax.jit, static_argnums=range(4))

@@ -10,11 +10,13 @@ from vlfusion_jax.models.spec.heads import ContrastiveHead
 from vlfusion_jax.models.spec.inputs import ImageInput
 from vlfusion_jax.models.spec.model import ModelSpec
 from vlfusion_jax.models.spec.streams import IMAGE
+from vlfusion_jax.models.steps import stream_widths
 from vlfusion_jax.tasks.caption import Captioning
 from vlfusion_jax.tasks.itc import ImageTextContrast
 from vlfusion_jax.tasks.itm import ImageTextMatching
 from vlfusion_jax.tasks.mlm import MaskedLanguageModelling
 from vlfusion_jax.tasks.mrm import MaskedRegionModelling
+from vlfusion_jax.tasks.nlvr import VisualReasoning
 from vlfusion_jax.tasks.task import Task
 from vlfusion_jax.tasks.vqa import VisualQuestionAnswering
 from vlfusion_jax.tasks.wpa import WordPatchAlignment
@@ -33,7 +35,7 @@ def build_tasks(
       kinds: of questions.
 
     Raises:
-      UserError: the model lacks a head that a task reads.
+      UserError: the model lacks a head that a task reads, or tokens that it can align.
     """
     views = views_of(config)
     image = next((each for each in spec.inputs if each.stream == IMAGE), None)
@@ -45,6 +47,7 @@ def build_tasks(
         names.WPA: lambda view: WordPatchAlignment(view, has_class_token),
         names.CAPTION: lambda view: Captioning(num_tokens, config.caption.smoothing),
         names.VQA: lambda view: VisualQuestionAnswering(num_answers, kinds, config.vqa.loss),
+        names.NLVR: lambda view: VisualReasoning(),
         names.MRM: lambda view: MaskedRegionModelling(image, config.mrm.target, config.mrm.target, config.mrm.loss),
     }
     tasks = tuple(every[task](view) for task, view in views.items())
@@ -57,10 +60,18 @@ def _check_heads(task: Task, spec: ModelSpec) -> None:
     has = dict(spec.heads)
     for head in (*task.heads, *((names.CONTRASTIVE,) if task.view == names.HARD else ())):
         if head not in has:
-            decoder = " (of albef, with model.decoder_layers above 0)" if head == names.CAPTION else ""
+            decoder = " (albef's with model.decoder_layers, vilt's with model.prefix_lm)" * (head == names.CAPTION)
             raise UserError(
                 f"tasks.{task.name} reads head {head!r}{decoder}, which this model does not have; it has "
                 f"{', '.join(has)}: set tasks.{task.name}.weight=0, or choose another model.family.{nearest(head, has)}"
+            )
+    if isinstance(task, WordPatchAlignment):
+        widths = stream_widths(spec)
+        text, image = (widths.get(stream, "none") for stream in (spec.text, spec.image))
+        if text != image or text == "none":
+            raise UserError(
+                f"tasks.wpa compares words with patches, tokens of one width; this model's text has {text}, its image "
+                f"{image}: set tasks.wpa.weight=0, or choose another model."
             )
     if isinstance(task, ImageTextContrast) and task.criterion == "sigmoid":
         head = has[names.CONTRASTIVE]

@@ -28,8 +28,8 @@ class ImageTextContrast:
 
     An image and a text of the same record, or two texts that read the same, are never each other's negatives: they
     share the target (BLIP, Li et al. 2022). Where the batch holds vectors of a momentum encoder (`train.momentum`),
-    each side is compared with those of the other, and of earlier batches, and the targets are soft (ALBEF, Li et al.
-    2021, eq. 1, 2 and 6).
+    each side is compared with those of the other, and of earlier batches, of whose texts only the records are known,
+    and the targets are soft (ALBEF, Li et al. 2021, eq. 1, 2 and 6).
 
     Attributes:
       criterion: `softmax` (CLIP, Radford et al. 2021; ALBEF), or `sigmoid` of every pair (SigLIP, Zhai et al. 2023).

@@ -11,26 +11,26 @@ from vlfusion_jax.tasks.task import Batch
 GradFunction = Callable[..., tuple[tuple[jax.Array, Any], Any]]
 
 
-def split_batch(batch: Batch, parts: int, images: int) -> Batch:
-    """Adds a leading dim of `parts` to every entry: image i goes to part i % parts, with all its texts.
+def split_batch(batch: Batch, parts: int, records: int) -> Batch:
+    """Adds a leading dim of `parts` to every entry: record i goes to part i % parts, with all its images and texts.
 
     Strided rather than cut in blocks: each device's rows then stay on it, whatever the number of parts.
 
     Args:
-      batch: entries of `images` rows or a multiple of it.
-      parts: divides `images`.
-      images: images in the batch.
+      batch: entries of `records` rows or a multiple of it.
+      parts: divides `records`.
+      records: images in the batch, or pairs of them.
     """
 
     def split(x: jax.Array) -> jax.Array:
-        texts = x.shape[0] // images
-        grouped = x.reshape(images // parts, parts, texts, *x.shape[1:])
+        each = x.shape[0] // records
+        grouped = x.reshape(records // parts, parts, each, *x.shape[1:])
         return jnp.swapaxes(grouped, 0, 1).reshape(parts, x.shape[0] // parts, *x.shape[1:])
 
     return {name: split(x) for name, x in batch.items()}
 
 
-def accumulate(grad_function: GradFunction, parts: int, image_key: str) -> GradFunction:
+def accumulate(grad_function: GradFunction, parts: int, records: int) -> GradFunction:
     """Wraps `grad_function(params, batch, scales, rng) → ((value, sums), grads)` to sum over `parts` parts.
 
     Value, sums and gradients are sums over items, scaled by weights of the whole batch: they add up to the big
@@ -40,7 +40,7 @@ def accumulate(grad_function: GradFunction, parts: int, image_key: str) -> GradF
         return grad_function
 
     def accumulated(params: Any, batch: Batch, scales: Any, rng: jax.Array) -> tuple[tuple[jax.Array, Any], Any]:
-        micro = split_batch(batch, parts, batch[image_key].shape[0])
+        micro = split_batch(batch, parts, records)
 
         def part(total: Any, inputs: tuple[jax.Array, Batch]) -> tuple[Any, None]:
             i, part_batch = inputs

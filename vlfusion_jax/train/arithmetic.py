@@ -21,18 +21,20 @@ class Pass(NamedTuple):
     """A pass over the model; `train.views` makes them.
 
     Attributes:
-      tasks: whose heads are applied.
+      heads: that are applied.
       text_tokens, target_tokens: padded lengths of what is read and of what is written; 0 = nothing is.
       texts: of an image, which share it.
       rows: of an image, where pairs are made; else `texts`.
+      images: of a text, 2 under `names.STATEMENT`.
       parts: what runs of the model, as `models.flops.part_flops` names it, but for heads.
     """
 
-    tasks: tuple[str, ...]
+    heads: tuple[str, ...]
     text_tokens: int
     target_tokens: int
     texts: int
     rows: int
+    images: int
     parts: frozenset[str]
 
 
@@ -49,19 +51,22 @@ def passes(config: Any, spec: ModelSpec) -> Iterator[Pass]:
         streams = _streams(spec)
         if group == (names.PLAIN,):
             streams = streams & alone or streams
-        elif group == (names.WRITTEN,):
-            streams = frozenset({IMAGE, TARGET})
-        if group != (names.WRITTEN,):
-            streams -= {TARGET}
+        written = group == (names.WRITTEN,) and spec.writes_into(names.CAPTION) == TARGET
+        streams = frozenset({IMAGE, TARGET}) if written else streams - {TARGET}
         if seen and IMAGE in alone and group != (names.MASKED_IMAGE,):
             streams -= {IMAGE}
         seen, length = True, lengths[group[0]]
-        tasks = tuple(task for task, view in views.items() if view in group)
-        written = group == (names.WRITTEN,)
-        yield Pass(tasks, 0 if written else length, length * written, texts, texts, _parts(spec, streams))
+        heads = (names.CONTRASTIVE,) if group == (names.PLAIN,) else _heads(views, group)
+        images = 2 if names.STATEMENT in group else 1
+        yield Pass(heads, 0 if written else length, length * written, texts, texts, images, _parts(spec, streams))
     if pairs:
-        tasks = tuple(task for task, view in views.items() if view == names.HARD)
-        yield Pass(tasks, pairs, 0, 1, _PAIRS, _parts(spec, _streams(spec) - alone - {TARGET}))
+        heads = _heads(views, (names.HARD,))
+        yield Pass(heads, pairs, 0, 1, _PAIRS, 1, _parts(spec, _streams(spec) - alone - {TARGET}))
+
+
+def _heads(views: dict[str, str], group: tuple[str, ...]) -> tuple[str, ...]:
+    """Of the tasks that read a view of `group`: of the same name, where they have one."""
+    return tuple(task for task, view in views.items() if view in group and task != names.WPA)
 
 
 def _streams(spec: ModelSpec) -> frozenset[str]:
@@ -74,19 +79,41 @@ def _parts(spec: ModelSpec, streams: frozenset[str]) -> frozenset[str]:
     return frozenset(inputs | steps | {f"{pool.stream}_pooler" for pool in spec.pools if pool.stream in streams})
 
 
-def forward_flops(config: Any, spec: ModelSpec) -> int:
-    """Forward FLOPs of a training batch, padding included."""
-    predictions = {names.MLM: max_predictions(config.tasks.mlm.rate, config.data.caption_length)}
-    if config.tasks.mrm.weight > 0:
-        predictions[names.MRM] = layout_of(config).hidden_room
-    heads = {names.ITC: (names.CONTRASTIVE,), names.WPA: ()}  # the others have the name of their task
-    total = 0.0
-    for each in passes(config, spec):
-        found = part_flops(spec, each.text_tokens, (), 0, each.texts, each.target_tokens)
-        total += each.rows * sum(flops for part, flops in found.items() if part in each.parts or part == "combine")
-        for task in each.tasks:
-            own = heads.get(task, (task,))
-            found = part_flops(spec, each.text_tokens, own, predictions.get(task, 0), each.texts, each.target_tokens)
-            rows = config.data.questions_per_image if task == names.VQA else each.rows if each.rows > each.texts else 1
-            total += rows * sum(found[names.HEAD + head] for head in own)
-    return round(config.train.batch_size * total)
+def update_flops(config: Any, spec: ModelSpec) -> int:
+    """FLOPs of an update, padding included: forward, twice that backward, and what a momentum encoder encodes.
+
+    Where one task is drawn for each update, their mean.
+    """
+    tasks = list(views_of(config.tasks))
+    if config.tasks.combine == "sample":
+        weights = {task: config.tasks[task].weight for task in tasks}
+        of_tasks = sum(weights[task] * _forward_flops(_alone(config, task), spec) for task in tasks)
+        forward = of_tasks / sum(weights.values())
+    else:
+        forward = _forward_flops(config, spec)
+    teacher = _forward_flops(_alone(config, names.ITC), spec) if config.tasks.itc.momentum else 0
+    return round(3 * forward + teacher)
+
+
+def _alone(config: Any, task: str) -> Any:
+    """The same run of one task."""
+    alone = config.copy_and_resolve_references()
+    for other in names.TASKS:
+        alone.tasks[other].weight = float(other == task)
+    return alone
+
+
+def _forward_flops(config: Any, spec: ModelSpec) -> float:
+    return sum(_pass_flops(config, spec, each) for each in passes(config, spec))
+
+
+def _pass_flops(config: Any, spec: ModelSpec, each: Pass) -> float:
+    hides = names.MRM in each.heads  # which has a pass of its own
+    room = max_predictions(config.tasks.mlm.rate, config.data.caption_length)
+    predictions = layout_of(config).hidden_room if hides else room
+    found = part_flops(spec, each.text_tokens, each.heads, predictions, each.texts, each.target_tokens, each.images)
+    total = each.rows * sum(flops for part, flops in found.items() if part in each.parts or part == "combine")
+    for head in each.heads:
+        rows = config.data.questions_per_image if head == names.VQA else each.rows // each.texts
+        total += rows * found[names.HEAD + head]
+    return config.train.batch_size * total

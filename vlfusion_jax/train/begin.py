@@ -18,10 +18,11 @@ from vlfusion_jax.train.checkpoint import Checkpointer, load_meta, load_params, 
 from vlfusion_jax.train.state import TrainState
 from vlfusion_jax.train.tower_settings import FUSION, differing_settings
 
-HEADS = rf"^{names.HEAD}"
-MASK_VECTOR = rf"/{names.MASK_VECTOR}$"
+OF_TASKS = rf"^({names.HEAD}|{names.LOG_VARIANCE}/)|/{names.MASK_VECTOR}$"
 ANSWER_HEAD = names.HEAD + names.VQA
 TEXT_POSITIONS = r"^text/embedding/positions/table$"
+# Tables of text and image, to which a pair adds its second image: it begins as the first (ViLT, UNITER, METER).
+TYPES = (r"^modality/table$", r"^text/embedding/token_types/table$")
 # Parts of a model that are its tower of text or image: input, layers, and the norm behind them.
 TOWERS = {side: (f"{side}/", f"{side}_layers/", f"{side}_norm/") for side in (TEXT, IMAGE)}
 
@@ -148,12 +149,14 @@ def _check_data(meta: dict[str, Any], vocabulary: Vocabulary, source: str) -> No
 def _params_of(path: str, run: Any, fresh: dict[str, Any]) -> dict[str, Any]:
     """Parameters of another run, for texts that are at most as long.
 
-    Heads and the vector of hidden regions stay fresh where it lacks them, and so does the answer head where answers
-    differ.
+    Heads that it lacks stay fresh, what weights its tasks and what stands for hidden regions, and so does the answer
+    head where answers differ.
     """
     stored = _check_tokenizer(path, run)
-    new = (HEADS, MASK_VECTOR)
-    params = load_params(path, run.abstract_state.params, fresh, allow_new=new, allow_longer=(TEXT_POSITIONS,))
+    params = load_params(
+        path, run.abstract_state.params, fresh, allow_new=(OF_TASKS,), allow_longer=(TEXT_POSITIONS,),
+        allow_shorter=TYPES,
+    )  # fmt: skip
     if stored.answers != run.vocabulary.answers and ANSWER_HEAD in params:
         params = params | {ANSWER_HEAD: fresh[ANSWER_HEAD]}
     return params

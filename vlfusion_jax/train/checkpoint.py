@@ -24,7 +24,7 @@ from vlfusion_jax.train.checkpoint_folders import (
     step_folders,
 )
 from vlfusion_jax.train.checksum import checksums
-from vlfusion_jax.train.reuse import first_rows, reusable
+from vlfusion_jax.train.reuse import fit_rows, reusable
 
 _DATA, _META, _CHECKSUMS = "data", "meta", "checksums"
 
@@ -186,6 +186,7 @@ def load_params(
     fresh_params: Any = None,
     allow_new: tuple[str, ...] = (),
     allow_longer: tuple[str, ...] = (),
+    allow_shorter: tuple[str, ...] = (),
 ) -> Any:
     """Parameters of the newest readable checkpoint, placed as `abstract_params` says.
 
@@ -197,6 +198,7 @@ def load_params(
         of another shape there, and is then taken from `fresh_params`; or be left over in the checkpoint.
       allow_longer: regular expressions searched in parameter paths. What matches may have more rows in the checkpoint,
         of which the first ones are taken.
+      allow_shorter: the same for fewer rows, of which the last is taken for those that are missing.
 
     Raises:
       UserError: no readable checkpoint, or parameters that are missing, left over, or of another shape.
@@ -206,11 +208,11 @@ def load_params(
     def read(folder: Path) -> Any:
         with _context():
             stored = flatten(ocp.checkpointables_metadata(folder).metadata[STATE]["params"])
-        reused = reusable(wanted, stored, allow_new, allow_longer, folder)
+        reused = reusable(wanted, stored, allow_new, allow_longer, allow_shorter, folder)
         loaded = _load(folder, {STATE: {"params": nested(reused)}}, partial=True)[STATE]["params"]
         _check_arrays(flatten(loaded), reused)
         _check_sums(loaded, _read_meta(folder)[_CHECKSUMS], prefix="params/")
-        return {name: first_rows(leaf, wanted[name]) for name, leaf in flatten(loaded).items()}
+        return {name: fit_rows(leaf, wanted[name]) for name, leaf in flatten(loaded).items()}
 
     loaded = newest_readable(checkpoint_folders(Path(path)), read)[1]
     fresh = flatten(fresh_params) if fresh_params is not None else {}

@@ -31,6 +31,7 @@ _TASKS = {
     names.CONTRASTIVE: names.ITC,
     names.CAPTION: names.CAPTION,
     names.VQA: names.VQA,
+    names.NLVR: names.NLVR,
 }
 
 

@@ -11,6 +11,7 @@ import jax
 
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.core.hardware import peak_flops
+from vlfusion_jax.data.examples import layout_of
 from vlfusion_jax.train.metrics import EVAL, TIME, MetricWriter, progress_line
 
 _MUST_BE_FINITE = ("loss", "grad_norm")
@@ -115,7 +116,7 @@ class TrainLog:
         seconds = max(time.perf_counter() - self._lap_start, 1e-9)
         rate = (step - self._lap_step) / seconds
         timing = {
-            TIME + "images_per_second": rate * self._config.train.batch_size,
+            TIME + "images_per_second": rate * self._config.train.batch_size * layout_of(self._config).images,
             TIME + "data_share": min(self._waited / seconds, 1.0),
             TIME + "clock": self.clock,
         }

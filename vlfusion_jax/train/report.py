@@ -1,4 +1,4 @@
-"""A run in two pictures: curves over the steps, and questions it answered."""
+"""A run in pictures: curves over the steps, questions it answered, and which class it takes for which."""
 
 import re
 import textwrap
@@ -146,6 +146,32 @@ def draw_answers(answered: Sequence[Answered], path: str | Path) -> None:
         axes.set_title(question, fontsize=9, color=INK, pad=7, parse_math=False)
         verdict = f"{item.answer}  {item.probability:.0%}" + ("" if item.correct else f"\ntruth: {item.truth}")
         axes.set_xlabel(verdict, fontsize=10, color=colour, fontweight="bold", labelpad=6, parse_math=False)
+    save(figure, path)
+
+
+def draw_confusion(matrix: np.ndarray, classes: Sequence[str], path: str | Path) -> None:
+    """How many of each class were taken for which, coloured by their share of the class, as a PNG.
+
+    Args:
+      matrix: [classes, classes], of each class (rows) taken for each (columns).
+      classes: their names.
+      path: file to write.
+    """
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    side = 2.0 + 0.7 * len(classes)
+    figure = Figure(figsize=(side + 1.0, side), layout="constrained", facecolor="white")
+    axes = figure.add_subplot()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(matrix):
+        colour = "white" if shares[row, column] > 0.5 else INK
+        axes.text(column, row, f"{count:,}", ha="center", va="center", fontsize=9, color=colour)
+    ticks = range(len(classes))
+    for text in axes.set_xticks(ticks, classes, rotation=45, ha="right"), axes.set_yticks(ticks, classes):
+        for tick in text:
+            tick.label1.set_parse_math(False)  # a class may hold a $
+    axes.tick_params(colors=FAINT, labelsize=9)
+    axes.spines[:].set_visible(False)
+    axes.set_title("Labels (rows) and what they were taken for", fontsize=11, color=INK, loc="left")
     save(figure, path)
 
 

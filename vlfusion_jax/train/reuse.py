@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from vlfusion_jax.core.errors import UserError
@@ -15,6 +16,7 @@ def reusable(
     stored: dict[str, Any],
     allow_new: tuple[str, ...],
     allow_longer: tuple[str, ...],
+    allow_shorter: tuple[str, ...],
     folder: Path,
 ) -> dict[str, Any]:
     """The wanted leaves as the checkpoint can give them.
@@ -22,7 +24,7 @@ def reusable(
     Args:
       wanted: {path: shape and dtype with `sharding`} of the model's parameters.
       stored: {path: what has a shape} of those in the checkpoint.
-      allow_new, allow_longer: see `checkpoint.load_params`.
+      allow_new, allow_longer, allow_shorter: see `checkpoint.load_params`.
       folder: the checkpoint, for messages.
 
     Raises:
@@ -33,13 +35,14 @@ def reusable(
         return not any(re.search(pattern, name) for pattern in allow_new)
 
     def differs(name: str) -> bool:
-        return tuple(stored[name].shape) != tuple(wanted[name].shape) and name not in longer
+        return tuple(stored[name].shape) != tuple(wanted[name].shape) and name not in fitted
 
-    def is_longer(name: str) -> bool:
+    def is_fitted(name: str) -> bool:
         there, here = tuple(stored[name].shape), tuple(wanted[name].shape)
-        return there[1:] == here[1:] and there > here and any(re.search(pattern, name) for pattern in allow_longer)
+        allowed = allow_longer if there > here else allow_shorter
+        return there[1:] == here[1:] and there != here and any(re.search(pattern, name) for pattern in allowed)
 
-    longer = {name for name in wanted if name in stored and is_longer(name)}
+    fitted = {name for name in wanted if name in stored and is_fitted(name)}
 
     missing = [name for name in wanted if name not in stored]
     unused = [name for name in stored if name not in wanted]
@@ -60,17 +63,18 @@ def reusable(
             + "\n  ".join(complaints)
         )
     return {
-        name: _whole(stored[name].shape, leaf) if name in longer else leaf
+        name: _whole(stored[name].shape, leaf) if name in fitted else leaf
         for name, leaf in wanted.items()
         if name not in missing and name not in reshaped
     }
 
 
-def first_rows(array: jax.Array, wanted: jax.ShapeDtypeStruct) -> jax.Array:
-    """As many rows of an array as wanted, placed as wanted."""
+def fit_rows(array: jax.Array, wanted: jax.ShapeDtypeStruct) -> jax.Array:
+    """As many rows of an array as wanted, the last one again where there are too few, placed as wanted."""
     if array.shape == wanted.shape:
         return array
-    return jax.jit(lambda rows: rows[: wanted.shape[0]], out_shardings=wanted.sharding)(array)
+    numbers = np.minimum(np.arange(wanted.shape[0]), array.shape[0] - 1)
+    return jax.jit(lambda rows: rows[numbers], out_shardings=wanted.sharding)(array)
 
 
 def _whole(shape: tuple[int, ...], leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:

@@ -30,7 +30,7 @@ from vlfusion_jax.parallel.strategy import Strategy
 from vlfusion_jax.tasks.build import build_tasks
 from vlfusion_jax.tasks.task import Batch, Task
 from vlfusion_jax.train import momentum
-from vlfusion_jax.train.arithmetic import forward_flops
+from vlfusion_jax.train.arithmetic import update_flops
 from vlfusion_jax.train.combine import drawn_task, log_variances
 from vlfusion_jax.train.objective import Sums
 from vlfusion_jax.train.state import TrainState
@@ -56,8 +56,8 @@ class Run:
       train_step: (state, batch) → (state, metrics); jitted, the old state is donated. Of all tasks, but see `step_of`.
       task_steps: one of each task alone, where a task is drawn for each step; else empty.
       eval_step: (params, batch) → {metric: (sum, weight)}; jitted.
-      predict_step: (params, batch) → answer logits [rows, padded answers]; jitted.
-      flops_per_step: analytic FLOPs of an update, forward and backward (backward counted as twice the forward).
+      predict_step: (params, batch) → logits of answers [rows, padded answers], or of verdicts [pairs, 2]; jitted.
+      flops_per_step: analytic FLOPs of an update, see `arithmetic.update_flops`.
     """
 
     config: Any
@@ -115,10 +115,12 @@ def build(config: Any, vocabulary: Vocabulary, devices: Sequence[jax.Device] | N
     check_replication(rows, config.audit.max_replicated_kib, strategy.mesh.size, strategy.name)
     optimizer = make_optimizer(config, unbox(boxed))
 
+    def extras_of(params: Any) -> dict[str, Any]:
+        return momentum.started(config, model, params) if momentum.is_on(config) else {}
+
     def init(key: jax.Array) -> TrainState:
         params = unbox(init_params(key))
-        extras = momentum.started(config, model, params) if momentum.is_on(config) else {}
-        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), extras)
+        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), extras_of(params))
 
     abstract = jax.eval_shape(init, rng.key(config.seed, names.PARAMS))
     of_grads = param_shardings(boxed, strategy.of_optimizer())
@@ -140,8 +142,10 @@ def build(config: Any, vocabulary: Vocabulary, devices: Sequence[jax.Device] | N
 
     eval_step = _activated(strategy, config.attention, make_eval_step(model, tasks))
 
+    view, head = (names.STATEMENT, names.NLVR) if names.NLVR in heads else (names.QUESTION, names.VQA)
+
     def predict(params: Any, batch: Batch) -> jax.Array:
-        return model.apply({"params": params}, view_inputs(batch, names.QUESTION), (names.VQA,)).logits[names.VQA]
+        return model.apply({"params": params}, view_inputs(batch, view), (head,)).logits[head]
 
     return Run(
         config=config,
@@ -154,13 +158,13 @@ def build(config: Any, vocabulary: Vocabulary, devices: Sequence[jax.Device] | N
         grad_shardings=of_grads,
         init_state=lambda: jax.jit(init, out_shardings=placed)(rng.key(config.seed, names.PARAMS)),
         start_from=lambda state, params: state.replace(
-            params=params, extras=momentum.started(config, model, params) if momentum.is_on(config) else {}
+            params=params, extras=jax.jit(extras_of, out_shardings=extras)(params)
         ),
         train_step=jitted_step(tasks),
         task_steps=tuple(jitted_step((task,)) for task in tasks) if config.tasks.combine == "sample" else (),
         eval_step=jax.jit(eval_step, out_shardings=strategy.replicated),
         predict_step=jax.jit(_activated(strategy, config.attention, predict), out_shardings=strategy.replicated),
-        flops_per_step=3 * forward_flops(config, spec),
+        flops_per_step=update_flops(config, spec),
     )
 
 

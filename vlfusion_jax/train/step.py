@@ -44,7 +44,7 @@ def make_train_step(
     objective = make_objective(model, tasks if parts == 1 else in_parts(tasks))
     objective = uncertain(objective) if is_uncertain else objective
     gradient = placed(jax.value_and_grad(objective, has_aux=True), shardings)
-    gradient = accumulate(gradient, parts, names.IMAGE)
+    gradient = accumulate(gradient, parts, config.train.batch_size)
     gradient = with_contrast(gradient, model, contrast, parts) if contrast and parts > 1 else gradient
     gradient = with_log_variances(gradient, tasks) if is_uncertain else gradient
     scales = task_scales(tasks, config)

@@ -13,6 +13,7 @@ from vlfusion_jax.models.output import FusionOutput, Texts, of_texts
 from vlfusion_jax.models.spec.streams import IMAGE
 from vlfusion_jax.models.steps import streams_alone
 from vlfusion_jax.ops.contrastive import hard_negatives, other_pairs, same_pairs
+from vlfusion_jax.ops.masks import order_of
 from vlfusion_jax.tasks.task import Batch, Task
 
 # Inputs of the model with a row for each text, but for those of one head, such as its positions. In an order: that of
@@ -60,6 +61,7 @@ def run_views(
     given: dict[str, Any] = {}
     for views in together({view: _length(batch, view) for view in heads}):
         inputs, texts = _side_by_side([view_inputs(batch, view) for view in views])
+        inputs = _to_be_written(model, inputs) if views == (names.WRITTEN,) else inputs
         of_view = dict(zip(views, texts, strict=True))
         of_head = {head: of_view[view] for view in views for head in heads[view]}
         shown = {} if names.HIDDEN in inputs else given
@@ -82,6 +84,14 @@ def heads_of(tasks: Sequence[Task]) -> tuple[str, ...]:
 
 def _makes_pairs(tasks: Sequence[Task]) -> bool:
     return any(task.view == names.HARD for task in tasks)
+
+
+def _to_be_written(model: FusionModel, inputs: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """The inputs of `names.WRITTEN` as the model reads them: text behind an image, where it has no decoder."""
+    if model.spec.writes_into(names.CAPTION) == names.TARGET:
+        return inputs
+    written = {names.TEXT: inputs.pop(names.TARGET), names.TEXT_MASK: order_of(inputs.pop(names.mask_of(names.TARGET)))}
+    return inputs | written
 
 
 def _length(batch: Batch, view: str) -> int:
@@ -110,13 +120,13 @@ def _side_by_side(views: Sequence[Mapping[str, jax.Array]]) -> tuple[dict[str, j
     inputs = {name: value for view in views for name, value in view.items()}
     if names.TEXT not in inputs:
         return inputs, [None] * len(views)
-    images = len(views[0][names.IMAGE])
-    counts = [len(view[names.TEXT]) // images for view in views]
+    records = min(len(views[0][key]) for key in (names.IMAGE, names.TEXT))  # of a pair one text, two images
+    counts = [len(view[names.TEXT]) // records for view in views]
     of = sum(counts)
     for name in [name for name in _OF_TEXTS if name in inputs]:
-        parts = [view[name].reshape(images, count, -1) for view, count in zip(views, counts, strict=True)]
-        inputs[name] = jnp.concatenate(parts, axis=1).reshape(images * of, -1)
-    return inputs, [Texts(sum(counts[:i]), count, of, images * of) for i, count in enumerate(counts)]
+        parts = [view[name].reshape(records, count, -1) for view, count in zip(views, counts, strict=True)]
+        inputs[name] = jnp.concatenate(parts, axis=1).reshape(records * of, -1)
+    return inputs, [Texts(sum(counts[:i]), count, of, records * of) for i, count in enumerate(counts)]
 
 
 def _hard_pairs(

@@ -8,6 +8,7 @@ encoded once for all its texts.
 from typing import Any
 
 from vlfusion_jax.core import names
+from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.layers.block import CROSS, MLP, SELF, BlockSpec, Stage
 from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.spec.heads import ClassHead, WordHead
@@ -26,6 +27,7 @@ SIZES = {
         "text_layers": 2,  # two_stream, cross_attention: text-only layers before the fusion
         "image_layers": 1,  # two_stream, cross_attention: image-only layers before the fusion
         "cross_layers": 2,  # two_stream, cross_attention: fusion layers
+        "prefix_lm": False,  # single_stream: whether its layers also write captions, the image being the prefix
         "norm": "pre",  # pre | post: layer norm before the sub-layer, or after its residual sum
         "norm_epsilon": 1e-6,  # added to the variance
         "activation": "gelu",  # key of ops.activations
@@ -49,7 +51,13 @@ SIZES = {
 
 
 def spec(model: Any, given: Given) -> ModelSpec:
-    """The model of `config.model`."""
+    """The model of `config.model`.
+
+    Raises:
+      UserError: `prefix_lm` of a family that has no layers over text and image together.
+    """
+    if model.prefix_lm and model.family != "single_stream":
+        raise UserError(f"model.prefix_lm goes with family single_stream or vilt, not with {model.family!r}.")
     epsilon = model.norm_epsilon
     block = BlockSpec(
         model.heads, model.mlp_width, model.norm, epsilon, model.activation, model.dropout, model.attention_dropout
@@ -71,6 +79,7 @@ def spec(model: Any, given: Given) -> ModelSpec:
         steps=steps,
         pools=(Pool(TEXT, "first", model.width, activation="tanh"),),
         heads=(
+            *(((names.CAPTION, WordHead(TEXT, model.activation, epsilon, everywhere=True)),) * model.prefix_lm),
             (names.ITM, ClassHead(2)),
             (names.MLM, WordHead(TEXT, model.activation, epsilon)),
             (names.VQA, ClassHead(given.answers, hidden, activation=model.activation, epsilon=epsilon, pad=True)),
@@ -85,7 +94,7 @@ def spec(model: Any, given: Given) -> ModelSpec:
 def _stages(model: Any, blocks: tuple[BlockSpec, ...]) -> tuple[tuple, tuple[str, ...]]:
     """Steps, and the streams they end in."""
     if model.family == "single_stream":
-        return (Join(), Stage("fusion", (JOINT,), blocks, (SELF, MLP), model.layers)), (JOINT,)
+        return (Join(), Stage("fusion", (JOINT,), blocks, (SELF, MLP), model.layers, ordered=model.prefix_lm)), (JOINT,)
     text = Stage("text_layers", (TEXT,), blocks, (SELF, MLP), model.text_layers)
     image = Stage("image_layers", (IMAGE,), blocks, (SELF, MLP), model.image_layers)
     if model.family == "two_stream":

@@ -75,6 +75,7 @@ _CHOICES = {
 }
 # Hyperparameters, by the end of their names, that may be 0.
 _MAY_BE_ZERO = ("layers", "dropout", "position_offset", "patch_size", "region_patch")
+_PAIR_TYPES = 3  # of text, first and second image
 _WIDTHS = {"heads": "width", "text_heads": "text_width", "image_heads": "image_width", "cross_heads": "cross_width"}
 
 
@@ -137,6 +138,8 @@ def model_spec(config: ConfigDict, num_tokens: int, num_answers: int) -> ModelSp
     )  # fmt: skip
     spec = FAMILIES[config.model.family].spec(config.model, given)
     _check_fit(spec, given)
+    if config.tasks.nlvr.weight > 0:
+        _check_pairs(spec)
     return with_masked_regions(spec, config.tasks.mrm) if config.tasks.mrm.weight else spec
 
 
@@ -148,7 +151,8 @@ def answers_questions(model: ConfigDict) -> bool:
 
 def text_lengths(data: Any) -> dict[str, int]:
     """Padded tokens of the text that each task reads, from `config.data`."""
-    return {task: data.question_length if task == names.VQA else data.caption_length for task in names.TASKS}
+    asked = (names.VQA, names.NLVR)
+    return {task: data.question_length if task in asked else data.caption_length for task in names.TASKS}
 
 
 def _family(name: str) -> ModuleType:
@@ -197,3 +201,13 @@ def _check_fit(spec: ModelSpec, given: Given) -> None:
     # Where vectors are pooled of both, text and image may meet without any; a convolutional tower alone has no steps.
     if spec.steps and len(spec.pools) < 2 and not any(getattr(step, "layers", 0) for step in spec.steps):
         raise UserError("the model has no layers: set model.layers, or model.cross_layers, above 0.")
+
+
+def _check_pairs(spec: ModelSpec) -> None:
+    """Hold that a model which tells images by their types has one for the second of a pair."""
+    if 0 < spec.modalities < _PAIR_TYPES:
+        raise UserError(f"model.modalities is {spec.modalities}; with tasks.nlvr it must be {_PAIR_TYPES}.")
+    for each in spec.inputs:
+        by_text = isinstance(each, RegionInput) and each.form == "uniter"
+        if by_text and spec.input(TEXT).types < _PAIR_TYPES:
+            raise UserError(f"model.token_types is {spec.input(TEXT).types}; with tasks.nlvr it must be {_PAIR_TYPES}.")

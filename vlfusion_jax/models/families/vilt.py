@@ -29,6 +29,7 @@ SIZES = {
         "token_types": 2,
         "modalities": 2,  # text and image; 3 with a second image (NLVR2)
         "max_image_tokens": 240,  # patches kept of an image: 384 x 640 pixels have so many
+        "prefix_lm": False,  # whether the same layers also write captions, the image being the prefix
         "tied_words": True,  # whether the word head predicts with the word table
         **pixels.SYMMETRIC,
     },
@@ -65,11 +66,12 @@ def spec(model: Any, given: Given) -> ModelSpec:
         ),
         steps=(
             Join(),
-            Stage("fusion", (JOINT,), (block,), (SELF, MLP), model.layers),
+            Stage("fusion", (JOINT,), (block,), (SELF, MLP), model.layers, ordered=model.prefix_lm),
             Transform("norm", JOINT, JOINT, norm_out=epsilon),
         ),
         pools=(Pool(TEXT, "first", width, activation="tanh"),),
         heads=(
+            *(((names.CAPTION, WordHead(TEXT, model.activation, epsilon, everywhere=True)),) * model.prefix_lm),
             (names.ITM, ClassHead(2)),
             (names.MLM, WordHead(TEXT, model.activation, epsilon, tied=model.tied_words)),
             (names.NLVR, ClassHead(2, 2 * width, rows=2, **answer)),

@@ -24,7 +24,8 @@ SIZES = {
         "dropout": 0.1,
         "attention_dropout": 0.1,
         "text_positions": 512,  # rows of the position tables, the text's and the regions'
-        "token_types": 2,  # rows of the type tables, the text's and the regions'
+        # Rows of the type tables, the text's and the regions': images are 1, of a pair (NLVR2) 0 and 1.
+        "token_types": 2,
         **REGIONS,
         "regions": 100,
         "region_features": 512,  # as published for VCR; 2048 for COCO and VQA, 1024 for NLVR2
@@ -55,7 +56,7 @@ def spec(model: Any, given: Given) -> ModelSpec:
             ),
         ),
         steps=(
-            Join(),
+            Join(together=True),
             Transform("embedding_norm", JOINT, JOINT, norm_out=epsilon, dropout=model.dropout),
             Stage("fusion", (JOINT,), (block,), (SELF, MLP), model.layers),
         ),

@@ -92,15 +92,19 @@ class ImageInput:
     stream: str = IMAGE
 
     @property
+    def stride(self) -> int:
+        """Side of the square of the canvas that a token stands for, in pixels."""
+        if self.tokens == "patch":
+            return self.patch
+        return 2 ** {"conv": len(self.channels), "resnet": len(self.depths) + 1, "vgg": len(self.depths)}[self.tokens]
+
+    @property
     def cells(self) -> tuple[int, int]:
         """Rows and columns of the canvas at the resolution of the tokens."""
-        if self.tokens == "patch":
-            return self.size[0] // self.patch, self.size[1] // self.patch
-        stride = 2 ** {"conv": len(self.channels), "resnet": len(self.depths) + 1, "vgg": len(self.depths)}[self.tokens]
         rows, columns = self.size
-        if self.tokens == "vgg":  # pools without padding, where the others round up
-            return rows // stride, columns // stride
-        return -(-rows // stride), -(-columns // stride)
+        if self.tokens in ("patch", "vgg"):  # without padding, where the others round up
+            return rows // self.stride, columns // self.stride
+        return -(-rows // self.stride), -(-columns // self.stride)
 
     @property
     def count(self) -> int:

@@ -47,6 +47,10 @@ class ModelSpec:
         """The head called `name`."""
         return dict(self.heads)[name]
 
+    def writes_into(self, head: str) -> str:
+        """The stream that a word head writes: `target`, of a decoder, or `text`, behind an image as its prefix."""
+        return self.words(self.head(head)).stream
+
     def words(self, head: WordHead) -> TextInput:
         """The input whose words `head` predicts."""
         return self.input(TEXT if head.stream in (self.text, JOINT) else head.stream)

@@ -7,7 +7,14 @@ from vlfusion_jax.layers.block import Stage
 
 @dataclass(frozen=True)
 class Join:
-    """The `joint` stream: text, then image tokens. They are parted again behind the last step."""
+    """The `joint` stream: text, then image tokens. They are parted again behind the last step.
+
+    Attributes:
+      together: whether the images of a text that has several lie end to end in its row, rather than each in a row of
+        its own with the text again.
+    """
+
+    together: bool = False
 
 
 @dataclass(frozen=True)
