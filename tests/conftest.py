@@ -109,6 +109,8 @@ def random_batch(small_vocabulary) -> Callable[[ConfigDict, int], dict[str, np.n
                 return (np.arange(shape[1]) < rng.integers(3, shape[1] + 1, (shape[0], 1))).reshape(
                     *shape[:2], *[1] * (len(shape) - 2)
                 ) * np.ones(shape)
+            if name == "hidden":  # or nothing
+                return rng.integers(-1, 3, shape)
             if name == "positions":
                 return rng.integers(3, size=shape)
             if name == "kind":

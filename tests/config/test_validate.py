@@ -47,6 +47,11 @@ def test_shipped_configs_are_valid(name):
         ({"optim__b2": 1.0}, "optim.b2 is 1.0"),
         ({"optim__freeze": ("(",)}, r"optim.freeze holds '\('"),
         ({"tasks__mlm__rate": 0.0}, "tasks.mlm.rate is 0.0"),
+        ({"tasks__mrm__rate": 1.0}, "tasks.mrm.rate is 1.0; it must be above 0 and below 1"),
+        ({"tasks__mrm__target": "kl"}, "tasks.mrm.target is 'kl'; it must be one of feature, class"),
+        ({"tasks__mrm__loss": "l1"}, "tasks.mrm.loss is 'l1'; it must be one of mse, smooth_l1"),
+        ({"tasks__mrm__weight": -1.0}, "tasks.mrm.weight is -1.0; it must not be negative"),
+        ({"tasks__mrm__schedule": (5, 1.0)}, "tasks.mrm.schedule.*tuple of points"),
         ({"tasks__vqa__weight": -1.0}, "tasks.vqa.weight is -1.0"),
         (
             {"tasks__vqa__weight": 0.0, "tasks__mlm__weight": 0.0, "tasks__itm__weight": 0.0},

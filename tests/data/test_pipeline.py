@@ -15,6 +15,7 @@ from vlfusion_jax.data.images import Canvas, decode_image, scale
 from vlfusion_jax.data.pipeline import batch_shapes, eval_batches, train_batches
 from vlfusion_jax.data.source import open_source
 from vlfusion_jax.data.vocabulary import build_vocabulary
+from vlfusion_jax.models.families.table import hyperparameters
 
 
 def take(count, config, source, vocabulary, **keywords):
@@ -414,3 +415,79 @@ def test_damaged_image_is_named_while_iterating(tmp_path, write_jsonl, jsonl_con
     for batches in (train_batches, eval_batches):
         with closing(batches(config, source, vocabulary)) as iterator, pytest.raises(UserError, match=r"broken\.png"):
             next(iterator)
+
+
+@pytest.fixture
+def hiding(toy_folder, jsonl_config, write_jsonl, png):
+    """Images of five sizes on one canvas, the first three with captions; a third of patches of 4 pixels is hidden."""
+    rows = [{"image": f"{n}.png", "caption": f"a thing of size {n}"} for n in (0, 2, 4)]
+    rows += [{"image": f"{n}.png", "question": "what", "answer": "yes"} for n in range(5)]
+    sizes = [(16, 24), (8, 24), (16, 16), (16, 10), (5, 24)]
+    pictures = {f"{n}.png": png(*size, n) for n, size in enumerate(sizes)}
+    config = jsonl_config(write_jsonl(toy_folder / "hiding", rows, pictures))
+    config.model = hyperparameters("single_stream", "tiny", patch_size=4)
+    config.data.image_size = (16, 24)
+    config.tasks.mrm.weight, config.tasks.mrm.rate = 1.0, 0.33
+    source = open_source(config.data, "train")
+    return config, source, build_vocabulary([source], config.data)
+
+
+def test_cells_are_hidden_of_captioned_images_alone(hiding):
+    batches = take(10, *hiding)
+    with closing(eval_batches(*hiding)) as evaluation:
+        batches += list(evaluation)
+    shapes = batch_shapes(hiding[0], hiding[2])
+    counts = Counter()
+    for batch in batches:
+        assert {key: (value.shape, value.dtype) for key, value in batch.items()} == {
+            key: (value.shape, value.dtype) for key, value in shapes.items()
+        }
+        for n, hidden in enumerate(batch["masked_image/hidden"]):
+            numbers = hidden[hidden >= 0]
+            captioned = batch["match/weight"][n] > 0
+            pixels = batch["image_mask"][n].reshape(4, 4, 6, 4).any((1, 3)).reshape(-1)
+            assert pixels[numbers].all()
+            assert len(numbers) == (max(1, round(0.33 * pixels.sum())) if captioned else 0)
+            if captioned:
+                assert batch["masked_image/text_mask"][n].sum() == 7
+            if captioned and batch["match/label"][n]:  # the caption is shown whole
+                np.testing.assert_array_equal(batch["masked_image/text"][n], batch["match/text"][n])
+            counts[len(numbers)] += 1
+    assert len(counts) == 4  # three sizes, and none
+
+
+def test_hidden_cells_are_the_same_for_any_hosts_and_start(hiding):
+    whole = take(6, *hiding)
+    parts = [take(6, *hiding, rows=[n, n + 1]) for n in (0, 2)]
+    resumed = take(2, *hiding, start_step=4)
+    for step in range(6):
+        assert_same(whole[step], joined([part[step] for part in parts]))
+    for step in (4, 5):
+        assert_same(whole[step], resumed[step - 4])
+    drawn = [batch["masked_image/hidden"] for batch in whole]
+    assert not all(np.array_equal(drawn[0], other) for other in drawn[1:])
+    config = hiding[0]
+    config.seed = 1
+    assert not np.array_equal(take(1, *hiding)[0]["masked_image/hidden"], drawn[0])
+    config.seed = 0
+    config.tasks.mrm.weight = 0.0  # and hiding changes nothing else
+    for before, batch in zip(whole, take(6, *hiding), strict=True):
+        assert_same({key: x for key, x in before.items() if not key.startswith("masked_image/")}, batch)
+
+
+def test_rows_that_fill_up_hide_nothing(hiding):
+    config = hiding[0]
+    config.eval.batch_size = 8
+    with closing(eval_batches(*hiding)) as batches:
+        hidden = np.concatenate([batch["masked_image/hidden"] for batch in batches])
+    assert len(hidden) == 8
+    assert [bool((row >= 0).any()) for row in hidden] == [n < 3 for n in range(8)]
+
+
+def test_hiding_needs_patches(hiding):
+    config = hiding[0]
+    config.model = hyperparameters("uniter", "tiny", region_patch=0)
+    with pytest.raises(
+        UserError, match=r"task mrm hides patches .* family 'uniter' reads none: set model\.region_patch"
+    ):
+        batch_shapes(config, hiding[2])

@@ -6,9 +6,11 @@ from functools import partial
 import jax
 import pytest
 from jax.extend.core import ClosedJaxpr, Jaxpr
+from ml_collections import ConfigDict
 
 from vlfusion_jax.core import names
 from vlfusion_jax.models.families.given import Given
+from vlfusion_jax.models.families.masked_regions import with_masked_regions
 from vlfusion_jax.models.families.table import FAMILIES, hyperparameters
 from vlfusion_jax.models.flops import part_flops, row_flops
 from vlfusion_jax.models.fusion import FusionModel
@@ -88,6 +90,15 @@ def test_every_family_equals_the_count(family, head):
         output, _ = jax.eval_shape(lambda x: model.init_with_output(jax.random.key(0), x, (head,)), inputs)
         expected -= 2 * IMAGES**2 * output.logits[head][names.TEXT].shape[-1]
     assert IMAGES * row_flops(spec, TOKENS, head, predictions=1) == expected
+
+
+@pytest.mark.parametrize("family", ["single_stream", "vilbert", "cross_attention"])
+def test_hidden_cells_equal_the_count(family):
+    plain = FAMILIES[family].spec(hyperparameters(family, "tiny"), Given(50, 7, TOKENS, (24, 32)))
+    spec = with_masked_regions(plain, ConfigDict({"target": "feature"}))
+    inputs = input_shapes(spec.inputs, IMAGES, TOKENS)
+    inputs[names.HIDDEN] = jax.ShapeDtypeStruct((IMAGES, PREDICTIONS), "int32")
+    assert IMAGES * row_flops(spec, TOKENS, names.MRM, PREDICTIONS) == counted(spec, inputs, (names.MRM,))
 
 
 @pytest.mark.parametrize(

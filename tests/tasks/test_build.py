@@ -8,9 +8,11 @@ from vlfusion_jax.config.schema import default_config
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.models.families.given import ANY_GIVEN
+from vlfusion_jax.models.families.masked_regions import with_masked_regions
 from vlfusion_jax.models.families.table import FAMILIES, hyperparameters
 from vlfusion_jax.models.fusion import FusionModel
 from vlfusion_jax.models.inputs import input_shapes
+from vlfusion_jax.models.spec.streams import IMAGE
 from vlfusion_jax.models.steps import stream_widths
 from vlfusion_jax.tasks.build import build_tasks
 
@@ -59,6 +61,17 @@ def test_tasks_of_positive_weight(chosen, negatives):
 def test_a_model_without_the_head_is_refused(family, task, message):
     with pytest.raises(UserError, match=message):
         build_tasks(tasks_of(task), spec_of(family), 9, 5, ())
+
+
+def test_hidden_regions_are_those_of_the_model():
+    tasks = tasks_of("mrm", "vqa")
+    tasks.mrm.target, tasks.mrm.loss = "class", "smooth_l1"
+    spec = with_masked_regions(spec_of("vilt"), tasks.mrm)
+    vqa, mrm = build_tasks(tasks, spec, 9, 5, ())
+    assert (vqa.view, mrm.view, mrm.heads) == (names.QUESTION, names.MASKED_IMAGE, (names.MRM,))
+    assert (mrm.image, mrm.target, mrm.predicted, mrm.criterion) == (
+        spec.input(IMAGE), "class", "class", "smooth_l1"
+    )  # fmt: skip
 
 
 def test_hard_pairs_need_a_contrastive_head():

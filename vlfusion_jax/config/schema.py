@@ -99,6 +99,10 @@ def _tasks() -> ConfigDict:
     tasks.caption = ConfigDict({"weight": 0.0, "schedule": ()})  # the caption, written word by word
     tasks.caption.smoothing = 0.1  # share of each word's target that is spread over all words
     tasks.caption.prompt = ""  # how every caption begins; not predicted
+    tasks.mrm = ConfigDict({"weight": 0.0, "schedule": ()})
+    tasks.mrm.rate = 0.15  # share of the image's patches or regions to predict
+    tasks.mrm.target = "feature"  # feature: normalised pixels, or a region's vector | class: a patch's mean colour
+    tasks.mrm.loss = "mse"  # mse | smooth_l1, of target=feature
     tasks.vqa = ConfigDict({"weight": 1.0, "schedule": ()})
     tasks.vqa.loss = "bce"  # bce (soft targets) | ce
     tasks.vqa.hidden = 0  # hidden channels of the answer head; 0 = twice the width

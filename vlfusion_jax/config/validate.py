@@ -20,6 +20,8 @@ _CHOICES = {
     "tasks.itm.negatives": ("random", "hard"),
     "tasks.itc.loss": ("softmax", "sigmoid"),
     "tasks.vqa.loss": ("bce", "ce"),
+    "tasks.mrm.target": ("feature", "class"),
+    "tasks.mrm.loss": ("mse", "smooth_l1"),
     "data.resize": ("fit", "shorter", "stretch", "crop", "side_crop", "shorter_crop"),
     "data.randaugment": ("", "vilt", "albef"),
     "data.resample": ("auto", "nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"),
@@ -157,7 +159,8 @@ def _check_tasks(tasks: ConfigDict) -> None:
     if not views_of(tasks):
         listed = ", ".join(f"tasks.{name}.weight" for name in names.TASKS)
         raise UserError(f"no task is on: set one of {listed} above 0.")
-    _require(0 < tasks.mlm.rate < 1, "tasks.mlm.rate", tasks.mlm.rate, "must be above 0 and below 1")
+    for name in (names.MLM, names.MRM):
+        _require(0 < tasks[name].rate < 1, f"tasks.{name}.rate", tasks[name].rate, "must be above 0 and below 1")
     for name in names.TASKS:
         _check_schedule(f"tasks.{name}.schedule", tasks[name].schedule)
     _check_contrast(tasks)

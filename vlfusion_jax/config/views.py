@@ -16,6 +16,7 @@ def views_of(tasks: Any) -> dict[str, str]:
         names.CAPTION: names.WRITTEN,
         names.VQA: names.QUESTION,
         names.NLVR: names.STATEMENT,
+        names.MRM: names.MASKED_IMAGE,
     }
     return {task: views[task] for task in names.TASKS if tasks[task].weight > 0}
 

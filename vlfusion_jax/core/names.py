@@ -37,6 +37,7 @@ LOGICAL_AXES = (
 QUESTION = "question"
 MASKED = "masked"
 MATCH = "match"  # the image's own caption, or another's
+MASKED_IMAGE = "masked_image"  # its own caption, with cells of the image hidden
 PLAIN = "plain"  # its own caption
 WRITTEN = "written"  # its own caption, to be written
 HARD = "hard"  # pairs made of `PLAIN` on the device: all that match, then those most alike of the others
@@ -56,6 +57,7 @@ REGIONS = "regions"
 BOXES = "boxes"
 REGION_MASK = "region_mask"
 ALIGNMENT = "alignment"
+HIDDEN = "hidden"  # numbers of cells, -1 = none
 
 # Targets, per view.
 MLM_LABELS = "labels"
@@ -68,6 +70,8 @@ ANSWER_IDS = "answer_ids"
 ANSWER_SCORES = "answer_scores"
 ANSWER_WEIGHT = "weight"
 KIND = "kind"
+REGION_LABELS = "region_labels"
+REGION_CLASSES = "region_classes"
 CAPTION_WEIGHT = "weight"
 RECORD = "record"  # number of the image in its data set
 WORD_WEIGHTS = "weights"  # 1 where the next token is to be predicted
@@ -90,6 +94,7 @@ ITM = "itm"
 ITC = "itc"
 WPA = "wpa"
 VQA = "vqa"
+MRM = "mrm"
 NLVR = "nlvr"
 HEAD = "head_"  # what the names of the heads' modules begin with, for parameter groups and fine-tuning
 RETRIEVAL = "retrieval"
@@ -98,7 +103,8 @@ REGION = "region"
 CAPTION = "caption"
 ANSWER = "answer"  # a text, where VQA is a class
 LOG_VARIANCE = "log_variance"  # parameters that weight the tasks
-TASKS = (MLM, ITM, ITC, WPA, CAPTION, VQA, NLVR)
+MASK_VECTOR = "mask_vector"  # parameter that stands where regions are hidden
+TASKS = (MLM, ITM, ITC, WPA, CAPTION, VQA, NLVR, MRM)
 VERDICTS = ("false", "true")  # classes of NLVR, by number
 
 # Data sets, as `data.source` names them; the official ones are built from their authors' files.
@@ -135,6 +141,7 @@ CAPTIONS = "captions"
 TASK = "task"
 NEGATIVES = "negatives"
 MASKING = "masking"
+HIDING = "hiding"
 MATCHING = "matching"
 AUGMENT = "augment"
 SCENES = "scenes"

@@ -8,7 +8,9 @@ from ml_collections import ConfigDict
 
 from vlfusion_jax.config.views import views_in_batch
 from vlfusion_jax.core import names
+from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.data import images
+from vlfusion_jax.data.hiding import hide_cells, max_hidden
 from vlfusion_jax.data.masking import mask_tokens, max_predictions
 from vlfusion_jax.data.randaugment import RECIPES, rand_augment
 from vlfusion_jax.data.records import EncodedImage, Question, Record
@@ -31,11 +33,19 @@ class Layout:
     whole_word: bool
     prompt: str
     begin_id: int | None
+    patch: int
+    hide_rate: float
 
     @property
     def captioned(self) -> bool:
         """Whether any view shows a caption."""
-        return bool(self.views & {names.MASKED, names.MATCH, names.PLAIN, names.WRITTEN})
+        return bool(self.views & {names.MASKED, names.MATCH, names.PLAIN, names.WRITTEN, names.MASKED_IMAGE})
+
+    @property
+    def hidden_room(self) -> int:
+        """Room for hidden cells of an image; `patch` must not be 0."""
+        height, width = self.canvas.size
+        return max_hidden(self.hide_rate, (height // self.patch) * (width // self.patch))
 
     @property
     def asks(self) -> bool:
@@ -58,11 +68,29 @@ def fills_texts(config: ConfigDict) -> bool:
     return config.model.get("fill_texts", False)
 
 
+def patch_side(model: ConfigDict) -> int:
+    """Pixels along each side of the patches that a model of `config.model` reads images as; 0 = it reads none."""
+    tower = model.get("image_tower", model.get("image_tokens", "regions" if "region_patch" in model else "patch"))
+    if tower.startswith("regions"):
+        return model.region_patch
+    return model.get("patch_size", 0) if tower in ("patch", "transformer", "vit", "clip_vit") else 0
+
+
 def layout_of(config: ConfigDict) -> Layout:
-    """The layout a run's configuration asks for: the views of the tasks whose weight is not 0."""
+    """The layout a run's configuration asks for: the views of the tasks whose weight is not 0.
+
+    Raises UserError where cells of the image are to be hidden and there is no telling which those are.
+    """
     data = config.data
+    views = views_in_batch(config.tasks)
+    patch = patch_side(config.model)
+    if names.MASKED_IMAGE in views and not patch:
+        raise UserError(
+            f"task mrm hides patches of the image, but the model of family {config.model.family!r} reads none: set "
+            "model.region_patch, model.image_tokens or model.image_tower, whichever it has, or tasks.mrm.weight=0."
+        )
     return Layout(
-        views=views_in_batch(config.tasks),
+        views=views,
         canvas=canvas_of(data),
         questions=data.questions_per_image,
         question_length=data.question_length,
@@ -72,6 +100,8 @@ def layout_of(config: ConfigDict) -> Layout:
         whole_word=config.tasks.mlm.whole_word,
         prompt=config.tasks.caption.prompt,
         begin_id=config.model.get("begin_id"),
+        patch=patch,
+        hide_rate=config.tasks.mrm.rate,
     )
 
 
@@ -121,6 +151,12 @@ def row_shapes(layout: Layout, vocabulary: Vocabulary) -> dict[str, tuple[tuple[
             names.WORD_WEIGHTS: ((1, layout.caption_length), np.float32),
         },
     }
+    if names.MASKED_IMAGE in layout.views:
+        views[names.MASKED_IMAGE] = {
+            names.TEXT: ((1, layout.caption_length), np.int32),
+            names.TEXT_MASK: ((1, layout.caption_length), np.int32),
+            names.HIDDEN: ((1, layout.hidden_room), np.int32),
+        }
     for view in sorted(layout.views):
         shapes |= {names.key(view, name): shape for name, shape in views[view].items()}
     return shapes
@@ -292,21 +328,36 @@ def written_view(caption: str | None, layout: Layout, vocabulary: Vocabulary) ->
     return _keyed(names.WRITTEN, {name: array[None] for name, array in row.items()})
 
 
+def masked_image_view(
+    caption: str | None, image_mask: np.ndarray, layout: Layout, vocabulary: Vocabulary, rng: np.random.Generator
+) -> Arrays:
+    """The caption, one row, and which cells of its image are hidden; without a caption none are.
+
+    `image_mask` [H, W] is that of the image as it is shown.
+    """
+    ids, mask = vocabulary.encode(caption or "", layout.caption_length, layout.fill_texts)
+    hidden = hide_cells(
+        image_mask if caption is not None else np.zeros_like(image_mask), layout.patch, layout.hide_rate, rng
+    )
+    return _keyed(names.MASKED_IMAGE, {names.TEXT: ids[None], names.TEXT_MASK: mask[None], names.HIDDEN: hidden[None]})
+
+
 def _keyed(view: str, arrays: Arrays) -> Arrays:
     return {names.key(view, name): array for name, array in arrays.items()}
 
 
 def without_weight(example: Arrays) -> Arrays:
     """The same example, counting for no task."""
-    weights = {
-        names.key(names.QUESTION, names.ANSWER_WEIGHT),
-        names.key(names.MASKED, names.MLM_WEIGHTS),
-        names.key(names.MATCH, names.ITM_WEIGHT),
-        names.key(names.STATEMENT, names.NLVR_WEIGHT),
-        names.key(names.PLAIN, names.CAPTION_WEIGHT),
-        names.key(names.WRITTEN, names.WORD_WEIGHTS),
+    nothing = {
+        names.key(names.QUESTION, names.ANSWER_WEIGHT): 0,
+        names.key(names.MASKED, names.MLM_WEIGHTS): 0,
+        names.key(names.MATCH, names.ITM_WEIGHT): 0,
+        names.key(names.STATEMENT, names.NLVR_WEIGHT): 0,
+        names.key(names.PLAIN, names.CAPTION_WEIGHT): 0,
+        names.key(names.WRITTEN, names.WORD_WEIGHTS): 0,
+        names.key(names.MASKED_IMAGE, names.HIDDEN): -1,
     }
-    return {key: np.zeros_like(array) if key in weights else array for key, array in example.items()}
+    return {key: np.full_like(array, nothing[key]) if key in nothing else array for key, array in example.items()}
 
 
 def concatenate(examples: Sequence[Arrays]) -> Arrays:

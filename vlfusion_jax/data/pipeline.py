@@ -92,6 +92,7 @@ def _train_example(
     # A stream each, so that what one task draws does not depend on which others are on.
     choice, caption_choice = (numpy_rng(config.seed, stream, number) for stream in (names.CHOICE, names.CAPTIONS))
     texts: list[str] = []
+    caption = None
     example: Arrays = {}
     if names.QUESTION in layout.views:
         known = [question for question in record.questions if examples.is_answerable(question, vocabulary)]
@@ -111,7 +112,9 @@ def _train_example(
         )  # fmt: skip
         texts += [caption or ""]
     augment = numpy_rng(config.seed, names.AUGMENT, number)
-    return examples.augmented_image_view(record, layout, config.data, texts, augment) | example
+    image = examples.augmented_image_view(record, layout, config.data, texts, augment)
+    hiding = numpy_rng(config.seed, names.HIDING, number)
+    return image | example | _masked_image_view(caption, image, layout, vocabulary, hiding)
 
 
 def _caption_views(
@@ -138,6 +141,14 @@ def _caption_views(
     if names.WRITTEN in layout.views:
         views |= examples.written_view(caption, layout, vocabulary)
     return views
+
+
+def _masked_image_view(
+    caption: str | None, image: Arrays, layout: Layout, vocabulary: Vocabulary, hiding: np.random.Generator
+) -> Arrays:
+    if names.MASKED_IMAGE not in layout.views:
+        return {}
+    return examples.masked_image_view(caption, image[names.IMAGE_MASK][0], layout, vocabulary, hiding)
 
 
 def eval_batches(
@@ -219,6 +230,8 @@ def _eval_example(
             caption, record.captions, number, number in negatives, layout, source, vocabulary,
             numpy_rng(EVAL_SEED, names.CHOICE, number), numpy_rng(EVAL_SEED, names.MASKING, number),
         )  # fmt: skip
+        hiding = numpy_rng(EVAL_SEED, names.HIDING, number)
+        example |= _masked_image_view(caption, example, layout, vocabulary, hiding)
     return example
 
 

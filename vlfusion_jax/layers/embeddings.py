@@ -11,6 +11,7 @@ from vlfusion_jax.core import names
 from vlfusion_jax.core.partitioned import with_axes
 from vlfusion_jax.layers.norm import LayerNorm
 from vlfusion_jax.layers.projection import Projection
+from vlfusion_jax.ops.cells import replace_cells
 from vlfusion_jax.ops.masks import patch_mask, pool_mask, split_patches
 from vlfusion_jax.parallel.rows import own_copies, with_own_copy
 
@@ -120,12 +121,17 @@ class PatchTokens(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, pixels_nhwc: jax.Array, mask_nhw: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def __call__(
+        self, pixels_nhwc: jax.Array, mask_nhw: jax.Array, hidden_np: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array]:
         """Pixels [images, height, width, 3] and mask → tokens [images, patches, width], their mask [images, patches].
 
-        A rest of height or width that no patch fits into is not seen, as by a convolution without padding.
+        A rest of height or width that no patch fits into is not seen, as by a convolution without padding. Patches that
+        `hidden_np` [images, p] numbers are zero; -1 = none.
         """
         patches = split_patches(pixels_nhwc, self.patch)
+        if hidden_np is not None:
+            patches = replace_cells(patches, hidden_np)
         bias = ((self.width,), (names.EMBED,)) if self.bias else ()
         tokens = Projection(
             "ntp,pd->ntd", (patches.shape[-1], self.width), (names.PIXELS, names.EMBED), *bias,

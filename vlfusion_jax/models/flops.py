@@ -55,7 +55,7 @@ def part_flops(
       text_tokens: padded length of the text.
       heads: that are applied; of a contrastive one the vectors are counted, not their products, of which there are as
         many for a text as the batch has images.
-      predictions: masked positions a text, for a word head.
+      predictions: masked positions a text, for a word head; hidden cells of its image, for the head `mrm`.
       texts_per_image: texts among which an image's tokens are shared: what is computed once is divided by it.
       target_tokens: padded length of the text to be generated; 0 = there is none, and nothing is done for it.
       images_per_text: images of the text, 2 of a pair.
@@ -321,7 +321,8 @@ def _head_flops(spec: ModelSpec, name: str, streams: dict[str, _Stream], widths:
         return sum(_pool_flops(pool, streams) for _, pool in head.vectors)
     if isinstance(head, RegionHead):
         x = streams[spec.image]
-        return 2 * x.tokens * x.width * (x.width + sum(size for _, size in head.outputs))
+        tokens = predictions if name == names.MRM else x.tokens
+        return 2 * tokens * x.width * (x.width + sum(size for _, size in head.outputs))
     assert isinstance(head, ClassHead)
     if head.read == "last_word":
         inputs = [streams[spec.text].width]

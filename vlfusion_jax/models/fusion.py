@@ -14,7 +14,15 @@ from vlfusion_jax.layers.embeddings import Table
 from vlfusion_jax.layers.recurrent import RecurrentStack
 from vlfusion_jax.layers.stack import Stack
 from vlfusion_jax.models.heads import ClassLogits, Contrast, LateLogits, RegionLogits, WordLogits
-from vlfusion_jax.models.inputs import ImageTokens, LearnedTokens, Regions, TextTokens, Tokens, is_there
+from vlfusion_jax.models.inputs import (
+    ImageTokens,
+    LearnedTokens,
+    Regions,
+    TextTokens,
+    Tokens,
+    hidden_tokens,
+    is_there,
+)
 from vlfusion_jax.models.output import FusionOutput, Texts, of_texts
 from vlfusion_jax.models.pooling import Combined, Pooled, pool_tokens
 from vlfusion_jax.models.spec.heads import ClassHead, ContrastiveHead, RegionHead, WordHead
@@ -32,6 +40,7 @@ from vlfusion_jax.models.steps import (
     streams_alone,
     updated_streams,
 )
+from vlfusion_jax.ops.cells import pick_cells
 from vlfusion_jax.parallel.strategy import constrain, token_multiple, within
 
 Streams = dict[str, jax.Array]
@@ -70,7 +79,8 @@ class FusionModel(nn.Module):
             What is missing is left out with all that is made of it: `target`, or all but it. A word head everywhere
             takes `target_positions` [rows, p], where only some are wanted. With `target_places` [rows, tokens],
             `target` is a part of a text, and `target_mask` [rows, places] of the whole of it; see `Attention` for the
-            collections it then needs.
+            collections it then needs. `hidden` [images, p] int32 numbers cells of the image, patches or regions, that
+            the model does not see, -1 = none; each image then has one text, and region heads predict these cells.
           heads: names of the heads to apply.
           train: apply dropout, from the `dropout` rng.
           capture: also return hidden states and attention weights.
@@ -233,7 +243,10 @@ class FusionModel(nn.Module):
             module = WordLogits(spec, source.vocab, self.dtype, name=module_name)
             return module(streams[spec.stream], positions, sources[source.stream].word_copies())
         if isinstance(spec, RegionHead):
-            return RegionLogits(spec, self.dtype, name=module_name)(streams[self.spec.image])
+            tokens = streams[self.spec.image]
+            if names.HIDDEN in inputs:
+                tokens = pick_cells(tokens, hidden_tokens(self.spec.input(IMAGE), inputs))
+            return RegionLogits(spec, self.dtype, name=module_name)(tokens)
         if isinstance(spec, ContrastiveHead):
             return Contrast(spec, self.dtype, name=module_name)(streams, masks)
         assert isinstance(spec, ClassHead)

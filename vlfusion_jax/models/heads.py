@@ -72,7 +72,7 @@ class ClassLogits(nn.Module):
 
 
 class RegionLogits(nn.Module):
-    """A `RegionHead`: [images, tokens, width] → {name: [images, tokens, size]} f32."""
+    """A `RegionHead`: [images, tokens, width] → {name: [images, tokens, size]} f32; the tokens may be some of them."""
 
     spec: RegionHead
     dtype: Any = jnp.float32

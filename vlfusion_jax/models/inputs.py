@@ -18,6 +18,7 @@ from vlfusion_jax.layers.positions import GridPositions, StretchedPositions
 from vlfusion_jax.layers.regions import RegionTokens, grid_boxes
 from vlfusion_jax.models.spec.inputs import ImageInput, Input, LearnedInput, RegionInput, TextInput
 from vlfusion_jax.models.spec.streams import TARGET
+from vlfusion_jax.ops.cells import pick_cells, replace_cells
 from vlfusion_jax.ops.masks import keep_tokens, normalise_pixels, patch_mask, split_patches
 
 Tokens = tuple[jax.Array, jax.Array]  # [rows, tokens, width], [rows, tokens] int32
@@ -72,17 +73,21 @@ class ImageTokens(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: Mapping[str, jax.Array], modality: jax.Array | None) -> Tokens:
-        """Reads `image` and `image_mask`, and where given `image_modality` [images], rows of the modality table."""
+        """Reads `image` and `image_mask`, and where given `image_modality` [images], rows of the modality table.
+
+        And `hidden` [images, p], numbers of the patches that are hidden.
+        """
         spec, pixel_mask = self.spec, inputs[names.IMAGE_MASK]
         pixels = normalise_pixels(inputs[names.IMAGE], pixel_mask, self.dtype, spec.mean, spec.std)
         if spec.tokens == "patch":
             tower = PatchTokens(spec.patch, spec.width, spec.patch_bias, self.dtype, name="patches")
+            x, mask = tower(pixels, pixel_mask, inputs.get(names.HIDDEN))
         elif spec.tokens == "conv":
-            tower = ConvTokens(spec.channels, spec.width, self.dtype, name="conv")
+            x, mask = ConvTokens(spec.channels, spec.width, self.dtype, name="conv")(pixels, pixel_mask)
         else:
             width = spec.width if spec.projected else 0
             tower = GridTokens(spec.tokens, spec.depths, spec.channels, width, self.dtype, name="grid_tokens")
-        x, mask = tower(pixels, pixel_mask)
+            x, mask = tower(pixels, pixel_mask)
         mask = mask.astype(jnp.int32)
         if spec.positions == "interpolated":
             cells = (pixel_mask.shape[1] // spec.patch, pixel_mask.shape[2] // spec.patch)
@@ -124,14 +129,24 @@ class Regions(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: Mapping[str, jax.Array], of_text: jax.Array | None) -> Tokens:
-        """Reads `regions` [images, count, features], `boxes` [images, count, 4] and `region_mask`, or the image."""
+        """Reads `regions` [images, count, features], `boxes` [images, count, 4] and `region_mask`, or the image.
+
+        And where given `hidden` [images, p], numbers of the regions that are hidden; their boxes are not.
+        """
         spec = self.spec
         vectors, boxes, mask = self._patches(inputs) if spec.patch else _given(inputs)
+        stand_in = self._mask_vector() if spec.mask_vector else 0.0
+        if names.HIDDEN in inputs:
+            vectors = replace_cells(vectors, inputs[names.HIDDEN], stand_in)
         if spec.whole:
             vectors, boxes, mask = _with_whole(vectors, boxes, mask)
         tokens = RegionTokens(spec.form, spec.width, spec.epsilon, spec.types, spec.length, self.dtype, name="regions")
         x = tokens(vectors.astype(self.dtype), boxes, of_text, inputs.get(names.IMAGE_MODALITY))
         return Dropout(spec.dropout, self.train)(x), mask.astype(jnp.int32)
+
+    def _mask_vector(self) -> jax.Array:
+        init = with_axes(nn.initializers.truncated_normal(0.02), names.PIXELS)
+        return self.param(names.MASK_VECTOR, init, (self.spec.features,), jnp.float32)
 
     def _patches(self, inputs: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
         spec = self.spec
@@ -186,6 +201,20 @@ def with_modality(
     if row is None or modality is None:
         return x
     return x + (modality[row] if chosen is None else jnp.take(modality, chosen, axis=0)[:, None])
+
+
+def hidden_tokens(spec: ImageInput | RegionInput, inputs: Mapping[str, jax.Array]) -> jax.Array:
+    """Numbers of the tokens that the `hidden` cells became, [images, p]; any where nothing is hidden.
+
+    Of patches that come valid ones first, all must be kept.
+    """
+    if isinstance(spec, RegionInput):
+        return jnp.maximum(inputs[names.HIDDEN], 0) + spec.whole
+    places = jnp.maximum(inputs[names.HIDDEN], 0)
+    if spec.positions == "interpolated":
+        mask = patch_mask(inputs[names.IMAGE_MASK], spec.patch)
+        places = pick_cells(jnp.argsort(keep_tokens(mask, mask.shape[1], None), axis=1), places)
+    return places + spec.cls
 
 
 def input_shapes(inputs: Sequence[Input], rows: int = 1, tokens: int = 2) -> dict[str, jax.ShapeDtypeStruct]:

@@ -23,6 +23,7 @@ def _fill(run: Run, name: str, shape: jax.ShapeDtypeStruct, key: jax.Array) -> j
         names.MLM_POSITIONS: run.config.data.caption_length,
         names.ANSWER_IDS: len(run.vocabulary.answers),
         names.ITM_LABEL: 2,
+        names.HIDDEN: 1,
         names.KIND: max(1, len(run.vocabulary.kinds)),
     }
     entry = name.rpartition("/")[2]

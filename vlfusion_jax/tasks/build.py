@@ -15,6 +15,7 @@ from vlfusion_jax.tasks.caption import Captioning
 from vlfusion_jax.tasks.itc import ImageTextContrast
 from vlfusion_jax.tasks.itm import ImageTextMatching
 from vlfusion_jax.tasks.mlm import MaskedLanguageModelling
+from vlfusion_jax.tasks.mrm import MaskedRegionModelling
 from vlfusion_jax.tasks.nlvr import VisualReasoning
 from vlfusion_jax.tasks.task import Task
 from vlfusion_jax.tasks.vqa import VisualQuestionAnswering
@@ -47,6 +48,7 @@ def build_tasks(
         names.CAPTION: lambda view: Captioning(num_tokens, config.caption.smoothing),
         names.VQA: lambda view: VisualQuestionAnswering(num_answers, kinds, config.vqa.loss),
         names.NLVR: lambda view: VisualReasoning(),
+        names.MRM: lambda view: MaskedRegionModelling(image, config.mrm.target, config.mrm.target, config.mrm.loss),
     }
     tasks = tuple(every[task](view) for task, view in views.items())
     for task in tasks:

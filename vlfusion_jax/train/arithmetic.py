@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from vlfusion_jax.config.views import views_of
 from vlfusion_jax.core import names
+from vlfusion_jax.data.examples import layout_of
 from vlfusion_jax.data.masking import max_predictions
 from vlfusion_jax.models.families.table import text_lengths
 from vlfusion_jax.models.flops import part_flops
@@ -52,7 +53,7 @@ def passes(config: Any, spec: ModelSpec) -> Iterator[Pass]:
             streams = streams & alone or streams
         written = group == (names.WRITTEN,) and spec.writes_into(names.CAPTION) == TARGET
         streams = frozenset({IMAGE, TARGET}) if written else streams - {TARGET}
-        if seen and IMAGE in alone:
+        if seen and IMAGE in alone and group != (names.MASKED_IMAGE,):
             streams -= {IMAGE}
         seen, length = True, lengths[group[0]]
         heads = (names.CONTRASTIVE,) if group == (names.PLAIN,) else _heads(views, group)
@@ -107,7 +108,9 @@ def _forward_flops(config: Any, spec: ModelSpec) -> float:
 
 
 def _pass_flops(config: Any, spec: ModelSpec, each: Pass) -> float:
-    predictions = max_predictions(config.tasks.mlm.rate, config.data.caption_length)
+    hides = names.MRM in each.heads  # which has a pass of its own
+    room = max_predictions(config.tasks.mlm.rate, config.data.caption_length)
+    predictions = layout_of(config).hidden_room if hides else room
     found = part_flops(spec, each.text_tokens, each.heads, predictions, each.texts, each.target_tokens, each.images)
     total = each.rows * sum(flops for part, flops in found.items() if part in each.parts or part == "combine")
     for head in each.heads:

@@ -18,7 +18,7 @@ from vlfusion_jax.train.checkpoint import Checkpointer, load_meta, load_params, 
 from vlfusion_jax.train.state import TrainState
 from vlfusion_jax.train.tower_settings import FUSION, differing_settings
 
-OF_TASKS = rf"^({names.HEAD}|{names.LOG_VARIANCE}/)"
+OF_TASKS = rf"^({names.HEAD}|{names.LOG_VARIANCE}/)|/{names.MASK_VECTOR}$"
 ANSWER_HEAD = names.HEAD + names.VQA
 TEXT_POSITIONS = r"^text/embedding/positions/table$"
 # Tables of text and image, to which a pair adds its second image: it begins as the first (ViLT, UNITER, METER).
@@ -149,7 +149,8 @@ def _check_data(meta: dict[str, Any], vocabulary: Vocabulary, source: str) -> No
 def _params_of(path: str, run: Any, fresh: dict[str, Any]) -> dict[str, Any]:
     """Parameters of another run, for texts that are at most as long.
 
-    Heads that it lacks stay fresh, and what weights its tasks, and so does the answer head where answers differ.
+    Heads that it lacks stay fresh, what weights its tasks and what stands for hidden regions, and so does the answer
+    head where answers differ.
     """
     stored = _check_tokenizer(path, run)
     params = load_params(

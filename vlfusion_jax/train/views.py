@@ -32,13 +32,14 @@ def view_inputs(batch: Batch, view: str) -> dict[str, jax.Array]:
 def together(lengths: Mapping[str, int]) -> list[tuple[str, ...]]:
     """Views of {view: padded length of its texts} in groups that a model reads side by side, in the order to run in.
 
-    Those of one length are together, but for captions that are compared before anything is fused, which come first, and
-    those to be written, which the model does not read.
+    Those of one length are together, but for captions that are compared before anything is fused, which come first,
+    those to be written, which the model does not read, and those of which cells of the image are hidden.
     """
-    apart = [view for view in (names.PLAIN, names.WRITTEN) if view in lengths]
-    read = {view: length for view, length in lengths.items() if view not in apart}
+    before, behind = (names.PLAIN,), (names.WRITTEN, names.MASKED_IMAGE)
+    read = {view: length for view, length in lengths.items() if view not in before + behind}
     groups = [tuple(view for view in read if read[view] == length) for length in dict.fromkeys(read.values())]
-    return [(view,) for view in apart if view == names.PLAIN] + groups + [(v,) for v in apart if v == names.WRITTEN]
+    first, last = ([(view,) for view in views if view in lengths] for views in (before, behind))
+    return first + groups + last
 
 
 def run_views(
@@ -48,7 +49,7 @@ def run_views(
 
     Views whose texts are equally long are texts of the same images: the model runs once for them all, which encodes an
     image once, and sums the gradient of a parameter once over the devices. A model that encodes an image without the
-    text does so once for all views.
+    text does so once for all views that show it whole.
     """
     outputs: dict[str, FusionOutput] = {}
     heads = {task.view: () for task in tasks} | ({names.PLAIN: ()} if _makes_pairs(tasks) else {})
@@ -63,8 +64,9 @@ def run_views(
         inputs = _to_be_written(model, inputs) if views == (names.WRITTEN,) else inputs
         of_view = dict(zip(views, texts, strict=True))
         of_head = {head: of_view[view] for view in views for head in heads[view]}
-        output = _apply(model, params, inputs, of_head, rng, views, given)
-        if IMAGE in streams_alone(model.spec):
+        shown = {} if names.HIDDEN in inputs else given
+        output = _apply(model, params, inputs, of_head, rng, views, shown)
+        if names.HIDDEN not in inputs and IMAGE in streams_alone(model.spec):
             given = {IMAGE: output.unfused[IMAGE]}
         for view in views:
             outputs[view] = of_texts(output.replace(logits={}), of_view[view]).replace(logits=output.logits)

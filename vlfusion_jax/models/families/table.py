@@ -30,6 +30,7 @@ from vlfusion_jax.models.families import (
     vit,
 )  # fmt: skip
 from vlfusion_jax.models.families.given import ANY_GIVEN, Given
+from vlfusion_jax.models.families.masked_regions import with_masked_regions
 from vlfusion_jax.models.spec.inputs import ImageInput, RegionInput, TextInput
 from vlfusion_jax.models.spec.model import ModelSpec
 from vlfusion_jax.models.spec.streams import IMAGE, TEXT
@@ -139,7 +140,7 @@ def model_spec(config: ConfigDict, num_tokens: int, num_answers: int) -> ModelSp
     _check_fit(spec, given)
     if config.tasks.nlvr.weight > 0:
         _check_pairs(spec)
-    return spec
+    return with_masked_regions(spec, config.tasks.mrm) if config.tasks.mrm.weight else spec
 
 
 def answers_questions(model: ConfigDict) -> bool:

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from vlfusion_jax.models.spec.pools import Pool
 from vlfusion_jax.models.spec.tables import padded_rows
 
+# Of a mean colour: channels, and classes of each.
+COLOURS = (3, 256)
+
 
 @dataclass(frozen=True)
 class WordHead:
@@ -55,7 +58,10 @@ class ClassHead:
 
 @dataclass(frozen=True)
 class RegionHead:
-    """Predictions about each image token: (name, size) pairs behind one projection, activation and norm (LXMERT)."""
+    """Predictions about each image token: (name, size) pairs behind one projection, activation and norm (LXMERT).
+
+    Where the inputs hide cells of the image, about these alone.
+    """
 
     outputs: tuple[tuple[str, int], ...]
     activation: str

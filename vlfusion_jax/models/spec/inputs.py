@@ -125,6 +125,7 @@ class RegionInput:
       features: size of a region's vector.
       width: of the tokens.
       count: regions of an image, padding included.
+      mask_vector: whether a learned vector stands in the place of hidden regions; else it is zero.
       whole: a region before them that is the whole image, its vector the mean of theirs (ViLBERT).
       epsilon: of the layer norms.
       types, length: `visualbert`: rows of the visual type and position tables.
@@ -146,6 +147,7 @@ class RegionInput:
     size: tuple[int, int] = (0, 0)
     dropout: float = 0.0
     whole: bool = False
+    mask_vector: bool = False
     stream: str = IMAGE
 
     @property
