@@ -75,10 +75,9 @@ def test_shipped_configs_are_valid(name):
             "tasks.itc.queue 12 does not divide by train.batch_size 8",
         ),
         (
-            {"tasks__itc__weight": 1.0, "train__micro_batches": 2},
-            "train.micro_batches is 2, but tasks.itc and tasks.itm.negatives=hard compare all texts and images",
+            {"tasks__itm__negatives": "hard", "train__micro_batches": 2},
+            "train.micro_batches is 2, but with tasks.itm.negatives=hard itm pair.*set train.micro_batches=1",
         ),
-        ({"tasks__itm__negatives": "hard", "train__micro_batches": 2}, "set train.micro_batches=1"),
         (
             {"tasks__combine": "sample", "tasks__mlm__weight": 0.0, "tasks__itm__weight": 0.0},
             "tasks.combine is 'sample', but one task alone is on: set tasks.combine=sum",
@@ -107,7 +106,7 @@ def test_refused(values, message):
 
 def test_what_does_not_apply_is_not_checked():
     validate(changed(tasks__itm__schedule=((0, 0.0), (10, 1.0))))
-    # Random negatives are made on the host, and captions compared with none: their batches may be cut.
+    # Random negatives are made on the host: their batches may be cut.
     validate(changed(tasks__wpa__weight=1.0, tasks__caption__weight=1.0, train__micro_batches=2))
     momentum = {"tasks__itc__weight": 1.0, "tasks__itc__momentum": 0.995, "tasks__itc__queue": 16}
     validate(changed(**momentum))
