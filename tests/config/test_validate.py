@@ -111,7 +111,7 @@ def test_refused(values, message):
 
 def test_what_does_not_apply_is_not_checked():
     validate(changed(tasks__itm__schedule=((0, 0.0), (10, 1.0))))
-    # Random negatives are made on the host, and captions compared with none: their batches may be cut.
+    # Random negatives are made on the host: their batches may be cut.
     validate(changed(tasks__wpa__weight=1.0, tasks__caption__weight=1.0, train__micro_batches=2))
     momentum = {"tasks__itc__weight": 1.0, "tasks__itc__momentum": 0.995, "tasks__itc__queue": 16}
     validate(changed(**momentum))

@@ -45,14 +45,18 @@ def found():
     """What a contrastive head gives."""
     rng = np.random.default_rng(2)
     text, image = (unit(rng.normal(size=(N, WIDTH))).astype(np.float32) for _ in range(2))
-    scalars = {"scale": np.float32(SCALE), "bias": np.float32(-0.4)}
-    return {"text": text, "image": image, "logits": SCALE * text @ image.T - np.float32(0.4)} | scalars
+    return {"text": text, "image": image, "scale": np.float32(SCALE), "bias": np.float32(-0.4)}
+
+
+def logits_of(found):
+    """[texts, images] in float64."""
+    return float(found["scale"]) * found["text"].astype(np.float64) @ found["image"].T + float(found["bias"])
 
 
 def against_batch(logits, batch):
     """Mean of both ways, a sum over the six pairs: each over the six columns with a caption."""
     valid, same, total = batch[itc.WEIGHT] > 0, same_of(batch), 0.0
-    for way in (logits.astype(np.float64), logits.astype(np.float64).T):
+    for way in (logits, logits.T):
         for i in np.flatnonzero(valid):
             target = same[i][valid] / same[i].sum()
             total -= (target * log_softmax(way[i][valid])).sum() / 2
@@ -62,12 +66,12 @@ def against_batch(logits, batch):
 def test_softmax(batch, found, output_of):
     task, output = ImageTextContrast(), output_of(contrastive=found)
     assert float(task.weight(batch)) == 6
-    np.testing.assert_allclose(task.loss(output, batch), against_batch(found["logits"], batch), rtol=1e-6)
+    np.testing.assert_allclose(task.loss(output, batch), against_batch(logits_of(found), batch), rtol=1e-6)
 
 
 def test_sigmoid(batch, found, output_of):
     task, signs = ImageTextContrast("sigmoid"), np.where(same_of(batch), 1, -1)
-    losses = np.log1p(np.exp(-signs * found["logits"].astype(np.float64)))
+    losses = np.log1p(np.exp(-signs * logits_of(found)))
     expected = losses[:6, :6].sum()
     np.testing.assert_allclose(task.loss(output_of(contrastive=found), batch), expected, rtol=1e-6)
 
@@ -106,20 +110,20 @@ def test_an_empty_queue_and_no_soft_share_compare_with_the_teacher_of_the_batch(
     own = {itc.TEACHER_TEXT: found["text"], itc.TEACHER_IMAGE: found["image"], itc.SOFT_SHARE: 0.0}
     empty = taught | own | {itc.QUEUE_RECORD: np.full(QUEUE, -1, np.int32)}
     value = ImageTextContrast().loss(output_of(contrastive=found), empty)
-    np.testing.assert_allclose(value, against_batch(found["logits"], taught), rtol=1e-6)
+    np.testing.assert_allclose(value, against_batch(logits_of(found), taught), rtol=1e-6)
     none = {name: taught[name][:0] for name in (itc.QUEUE_TEXT, itc.QUEUE_IMAGE, itc.QUEUE_RECORD)}
     np.testing.assert_allclose(ImageTextContrast().loss(output_of(contrastive=found), empty | none), value, rtol=1e-6)
 
 
 def test_accuracy(batch, found, output_of):
-    same, text, image = same_of(batch), found["text"].copy(), found["image"]
-    text[2] = image[2]
-    text[0] = image[3]  # another image of the same record
-    text[4] = image[6]  # an image without a caption
-    logits, expected = text @ image.T, 0.0
-    for way in (logits, logits.T):
+    same, text = same_of(batch), found["text"].copy()
+    text[2] = found["image"][2]
+    text[0] = found["image"][3]  # another image of the same record
+    text[4] = found["image"][6]  # an image without a caption
+    changed, expected = found | {"text": text}, 0.0
+    for way in (logits_of(changed), logits_of(changed).T):
         expected += sum(same[i, way[i, :6].argmax()] for i in range(6)) / 2
-    total, weight = ImageTextContrast().metrics(output_of(contrastive=found | {"text": text}), batch)["itc_accuracy"]
+    total, weight = ImageTextContrast().metrics(output_of(contrastive=changed), batch)["itc_accuracy"]
     assert float(weight) == 6
     assert 1.5 <= float(total) == expected < 6
 

@@ -40,8 +40,7 @@ def test_equals_the_count(albef_config, small_vocabulary, tasks, negatives):
     found = count(needed)
     # Not of the model, but of the batch: similarities of all texts and images, of all words and patches.
     hard = negatives == "hard" and bool({"itm", "wpa"} & set(tasks))
-    if "itc" in tasks or hard:
-        found -= 2 * ROWS**2 * config.model.contrastive_width
+    found -= (("itc" in tasks) + hard) * 2 * ROWS**2 * config.model.contrastive_width
     if "wpa" in tasks:
         found -= 2 * (3 if hard else 1) * ROWS * TOKENS * (PATCHES + CLASS_TOKEN) * config.model.width
     assert update_flops(config, run.model.spec) == run.flops_per_step == 3 * found
