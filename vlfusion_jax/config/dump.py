@@ -23,16 +23,24 @@ def dump_plain(config: ConfigDict) -> dict[str, Any]:
 def load_plain(plain: dict[str, Any], where: str) -> ConfigDict:
     """The locked config that `dump_plain` was given, after JSON as well.
 
+    A key that is younger than the stored config has its default, by which what it names is as it was without it.
+
     Args:
       plain: nested dicts.
       where: file or checkpoint it was read from, for the message.
 
     Raises:
-      UserError: its keys or types are not those of the schema.
+      UserError: a key is unknown, or its type is not that of the schema.
     """
-    config = ConfigDict(_with_tuples(plain))
-    check_schema(config, default_config(), where)
+    schema = default_config()
+    config = ConfigDict(_completed(_with_tuples(plain), schema.to_dict()))
+    check_schema(config, schema, where)
     return config.lock()
+
+
+def _completed(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    inner = {key: _completed(values.get(key, {}), value) for key, value in defaults.items() if isinstance(value, dict)}
+    return defaults | values | inner
 
 
 def _as_list(value: Any) -> Any:
