@@ -16,9 +16,9 @@ from vlfusion_jax.train.metrics import EVAL
 
 COLOURS = ("#1f6feb", "#d9480f", "#2b8a3e", "#862e9c", "#b08900", "#c2255c", "#0b7285", "#5c5f66")
 RIGHT, WRONG, INK, FAINT = "#2b8a3e", "#c92a2a", "#212529", "#868e96"
-ACCURACY, RECALL = "Accuracy", "Recall"
+ACCURACY, RECALL = "Accuracy", "Recall at 1"
 SHARES = (ACCURACY, RECALL)  # panels in percent
-_RECALL = re.compile(r"_r\d+$")
+_RECALL = re.compile(r"_r1$")
 COLUMNS = 4  # of answered questions
 
 
@@ -83,7 +83,10 @@ def _panel(axes: Axes, title: str, names: Sequence[str], lines: Sequence[Mapping
         steps, values = series(lines, name)
         if len(steps):
             axes.plot(steps, values, color=colour, linewidth=0.7, alpha=0.3)
-        axes.plot(steps, smooth(values) if name != "lr" else values, color=colour, linewidth=1.8, label=label)
+        if title == RECALL:  # of evaluations alone
+            steps, values = series(lines, EVAL + name)
+        shown = values if name == "lr" or title == RECALL else smooth(values)
+        axes.plot(steps, shown, color=colour, linewidth=1.8, label=label)
     axes.set_xlim(0, max(line["step"] for line in lines))
     if title in SHARES:
         axes.set_ylim(0, 1)
