@@ -10,7 +10,8 @@ The argument is the converted folder, which is also what the run starts from. Fo
 
 Rate, decay, smoothing, prompt, beams, batch and 5 epochs as the authors' code has them (github.com/salesforce/BLIP,
 configs/caption_coco.yaml, train_caption.py); an epoch is the 566,747 captions of the training split. Otherwise than
-there, the rate falls with every step, not every epoch, and a caption may be of any length up to 20 tokens.
+there, the rate falls with every step, not every epoch, a caption may be of any length up to 20 tokens, in training too,
+and images are scaled whole, without RandAugment.
 """
 
 from vlfusion_jax.config.load import load_config

@@ -23,7 +23,8 @@ def get_config(arg: str = ""):
     config = load_config(f"configs/finetune.py:{arg}")
     config.name = "nlvr2"
     config.precision.compute = "bfloat16"
-    config.model.modalities = 3
+    if "modalities" in config.model:
+        config.model.modalities = 3
     config.data.source = "nlvr2"
     config.data.eval_split = "dev"
     config.data.question_length = 40

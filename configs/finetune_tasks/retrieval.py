@@ -1,7 +1,8 @@
-"""Retrieval of images and captions, COCO or Flickr30k in Karpathy's splits, from ALBEF, by the recipe of its authors.
+r"""Retrieval of images and captions, COCO or Flickr30k in Karpathy's splits, from ALBEF, by the recipe of its authors.
 
 Commands: vlfusion data coco_karpathy --manual_dir=DOWNLOADED
-          vlfusion convert --from=hf ALBEF.pth --out=albef --family=albef --tokenizer=vocab.txt
+          vlfusion convert --from=hf ALBEF.pth --out=albef --family=albef --tokenizer=vocab.txt \
+            --image_size=384,384
           vlfusion train --config=configs/finetune_tasks/retrieval.py:coco_karpathy --init_from=albef
           vlfusion retrieve --workdir=runs/retrieval_coco_karpathy --split=test --shortlist=256
 
@@ -10,7 +11,8 @@ Commands: vlfusion data coco_karpathy --manual_dir=DOWNLOADED
 
 Rate, decay, batch, queue and epochs (5 and 10) as the authors' code has them (github.com/salesforce/ALBEF,
 configs/Retrieval_coco.yaml and Retrieval_flickr.yaml, Retrieval.py): contrast with the momentum encoder, captions of
-one image being each other's positives, and matching of hard pairs. An epoch is the captions of the training split:
+one image being each other's positives, and matching of hard pairs. Images are scaled whole, not cropped at random. An
+epoch is the captions of the training split:
 566,747 and 145,000.
 """
 
@@ -19,7 +21,7 @@ from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.models.families.table import hyperparameters
 
 _BATCH = 256
-# Captions of an epoch, epochs, and the published recall (Li et al. 2021, tables 2 and 3, 14 million images).
+# Captions of an epoch, epochs, and the published recall (Li et al. 2021, 14 million images).
 _OF = {
     "coco_karpathy": (566_747, 5, {"image_to_text_r1": 0.776, "text_to_image_r1": 0.607}),
     "flickr30k": (145_000, 10, {"image_to_text_r1": 0.959, "text_to_image_r1": 0.856}),
@@ -65,5 +67,5 @@ def get_config(arg: str = "coco_karpathy"):
     config.train.eval_every = captions // _BATCH
     config.checkpoint.every = captions // _BATCH
     config.checkpoint.best_metric = "text_to_image_r1"
-    config.published = {"albef_14m": {**published, "source": "Li et al. 2021, tables 2 and 3, test"}}
+    config.published = {"albef_14m": {**published, "source": "Li et al. 2021, test"}}
     return config

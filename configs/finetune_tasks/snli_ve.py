@@ -1,7 +1,8 @@
-"""Visual entailment, SNLI-VE (Xie et al. 2019), from ALBEF: does an image entail a hypothesis, or contradict it?
+r"""Visual entailment, SNLI-VE (Xie et al. 2019), from ALBEF: does an image entail a hypothesis, or contradict it?
 
 Commands: vlfusion data snli_ve --manual_dir=DOWNLOADED
-          vlfusion convert --from=hf ALBEF.pth --out=albef --family=albef --tokenizer=vocab.txt
+          vlfusion convert --from=hf ALBEF.pth --out=albef --family=albef --tokenizer=vocab.txt \
+            --image_size=384,384
           vlfusion train --config=configs/finetune_tasks/snli_ve.py:albef
           vlfusion evaluate --workdir=runs/snli_ve --split=test
 

@@ -7,6 +7,7 @@ import pytest
 from vlfusion_jax.config.dump import dump_plain, dump_text, load_plain
 from vlfusion_jax.config.load import load_config, shipped_configs
 from vlfusion_jax.core.errors import UserError
+from vlfusion_jax.models.families.table import load_stored
 
 
 @pytest.mark.parametrize("name", shipped_configs())
@@ -42,3 +43,5 @@ def test_keys_that_are_younger_than_a_stored_config_have_their_defaults():
     plain = dump_plain(config)
     del plain["tasks"]["itc"], plain["tasks"]["combine"], plain["eval"]["beams"], plain["attention"]
     assert dump_text(load_plain(plain, "old_run")) == dump_text(config)
+    del plain["model"]["prefix_lm"]
+    assert dump_text(load_stored(plain, "old_run")) == dump_text(config)

@@ -76,10 +76,10 @@ def test_written_without_a_caption(toy):
 
 
 def test_written_and_cut(toy):
-    """The end of a caption that is too long is the last token, and predicted; a prompt may fill all there is."""
+    """The end of a caption that is too long is the last token, and not predicted; a prompt may fill all there is."""
     config, _, vocabulary = toy
     view = written_view("red " * 20, replace(layout_of(config), prompt="a", begin_id=None), vocabulary)
-    assert view["written/weights"].tolist() == [[0] * 1 + [1] * (LENGTH - 2) + [0]]
+    assert view["written/weights"].tolist() == [[0] * 1 + [1] * (LENGTH - 3) + [0] * 2]
     assert view["written/target"][0, -1] == vocabulary.end_id
     view = written_view("red", replace(layout_of(config), prompt="a " * 20, begin_id=None), vocabulary)
     assert not view["written/weights"].any()

@@ -9,7 +9,7 @@ import pytest
 
 from vlfusion_jax.config.schema import default_config
 from vlfusion_jax.core.tree import flatten
-from vlfusion_jax.optim.bounds import is_bounded, within_bounds
+from vlfusion_jax.optim.bounds import bounds_of, within
 from vlfusion_jax.optim.optimizer import make_optimizer
 
 
@@ -25,7 +25,7 @@ START = math.log(1 / 0.07)
 def tree(temperature=0.07, log_scale=START):
     f32 = np.float32
     return {
-        "head_contrastive": {"temperature": f32(temperature), "log_scale": f32(log_scale), "bias": f32(-10.0)},
+        "head_contrastive": {"temperature": f32(temperature), "log_scale": f32(log_scale)},
         "head_itm": {"classes": {"kernel": np.full((2, 2), 3, f32)}},
         "log_variance": {"mlm": f32(1.0), "itc": f32(-2.0)},
         "temperature": f32(0.3),  # of something else
@@ -54,7 +54,7 @@ def test_within_bounds_and_back(sign, temperature, log_scale):
         assert values["head_contrastive/log_scale"] <= math.log(100) * (1 + 1e-6)
         # All else moves by the learning rate, as Adam does under an even gradient.
         for path, start in flatten(params).items():
-            if not is_bounded(path):
+            if path not in bounds_of(flatten(params)):
                 np.testing.assert_allclose(values[path], start - sign * 0.2 * step, atol=1e-5, err_msg=path)
     np.testing.assert_allclose(seen[-1]["head_contrastive/temperature"], temperature, rtol=1e-5)
     if sign < 0:
@@ -70,12 +70,17 @@ def test_within_bounds_and_back(sign, temperature, log_scale):
 def test_an_update_within_bounds_is_left_as_it_is():
     params = tree()
     updates = jax.tree.map(lambda x: np.full_like(x, 0.01), params)
-    cut, _ = within_bounds().update(updates, within_bounds().init(params), params)
+    bounds = bounds_of(flatten(params))
+    cut, _ = within(bounds).update(updates, within(bounds).init(params), params)
     for path, update in flatten(cut).items():
-        np.testing.assert_allclose(update, np.float32(0.01), rtol=1e-4 if is_bounded(path) else 0, err_msg=path)
-    assert {path for path in flatten(params) if is_bounded(path)} == {
-        "head_contrastive/temperature", "head_contrastive/log_scale",
-    }  # fmt: skip
+        np.testing.assert_allclose(update, np.float32(0.01), rtol=1e-4 if path in bounds else 0, err_msg=path)
+    assert set(bounds) == {"head_contrastive/temperature", "head_contrastive/log_scale"}
+
+
+def test_a_scale_beside_a_bias_has_no_bound():
+    params = {"head_contrastive": {"log_scale": np.float32(4.7), "bias": np.float32(-12)}}
+    after = train(params, jax.tree.map(np.zeros_like, params), make_config(weight_decay=0.0), steps=1)[0]
+    assert float(after["head_contrastive/log_scale"]) == np.float32(4.7)
 
 
 def test_only_kernels_decay():
@@ -89,7 +94,8 @@ def test_only_kernels_decay():
 def test_a_frozen_temperature_stays():
     params = tree()
     ones = jax.tree.map(np.ones_like, params)
+    params["head_contrastive"]["temperature"] = np.float32(0.7)  # out of bounds, and not to be moved
     after = train(params, ones, make_config(freeze=("temperature",)))[-1]
-    assert float(after["head_contrastive/temperature"]) == np.float32(0.07)
+    assert float(after["head_contrastive/temperature"]) == np.float32(0.7)
     assert float(after["temperature"]) == np.float32(0.3)
     assert after["log_variance/mlm"] < 0

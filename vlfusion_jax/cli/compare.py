@@ -30,7 +30,7 @@ from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.evals.blind import blind_accuracy
 from vlfusion_jax.models.families import baselines, plain
-from vlfusion_jax.models.families.table import FAMILIES
+from vlfusion_jax.models.families.table import FAMILIES, load_stored
 from vlfusion_jax.models.flops import row_flops
 from vlfusion_jax.models.parameters import part_parameters
 from vlfusion_jax.train.begin import say
@@ -134,7 +134,7 @@ def _plan(sources: Sequence[str], overrides: list[str], out: Path) -> list[Plann
                 raise UserError("it answers no questions, which are what is compared: set tasks.vqa.weight above 0.")
             if plan:
                 _check_same(planned.config, plan[0])
-            check_workdir(planned.workdir, planned.config)
+            check_workdir(planned.workdir, planned.config, load_stored)
         plan.append(planned)
     return plan
 

@@ -26,7 +26,6 @@ from safetensors.numpy import save_file
 from tokenizers import Tokenizer
 
 from vlfusion_jax.cli.arguments import parse
-from vlfusion_jax.config.dump import load_plain
 from vlfusion_jax.convert.answers import read_answers, write_answers
 from vlfusion_jax.convert.hugging_face import Imported, converter_of, export_model, import_model
 from vlfusion_jax.convert.images import describe, processor_of, reads_pixels
@@ -38,7 +37,7 @@ from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.data.examples import canvas_of
 from vlfusion_jax.data.tokenizer import TOKENIZER, find_tokenizer, load_tokenizer, special_token, wordless_tokenizer
 from vlfusion_jax.data.vocabulary import Vocabulary
-from vlfusion_jax.models.families.table import model_spec
+from vlfusion_jax.models.families.table import load_stored, model_spec
 from vlfusion_jax.serve.inputs import text_input
 from vlfusion_jax.train.checkpoint import load_meta
 from vlfusion_jax.train.converted import REPORT, heads_of, read_parameters, sizes_of, write_converted
@@ -190,7 +189,7 @@ _WAYS: dict[tuple[str, str], tuple[Callable[[str, Path, flags.FlagValues], list[
 
 def _family(source: str) -> str:
     """Of a checkpoint of ours, before its parameters are read."""
-    return load_plain(load_meta(source)["config"], source).model.family
+    return load_stored(load_meta(source)["config"], source).model.family
 
 
 def _leave_out(params: dict[str, Any], kept: Collection[str]) -> list[str]:

@@ -18,7 +18,6 @@ from ml_collections import ConfigDict
 
 from vlfusion_jax.cli.arguments import parse_over_config
 from vlfusion_jax.cli.devices import define_device_flags, start_devices
-from vlfusion_jax.config.dump import load_plain
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.data.examples import layout_of
 from vlfusion_jax.data.global_array import local_rows
@@ -32,6 +31,7 @@ from vlfusion_jax.evals.judgements import Judgements, judge
 from vlfusion_jax.evals.retrieval import DEPTHS
 from vlfusion_jax.evals.runner import evaluate
 from vlfusion_jax.evals.table import format_table
+from vlfusion_jax.models.families.table import load_stored
 from vlfusion_jax.serve.captioning import split_metrics
 from vlfusion_jax.serve.gallery import retrieval_evaluator
 from vlfusion_jax.train.begin import say
@@ -55,7 +55,7 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
     def stored_config() -> ConfigDict:
         if not values.workdir:
             raise UserError("--workdir is missing: give the work directory of a trained run.")
-        return load_plain(load_meta(values.workdir)["config"], values.workdir)
+        return load_stored(load_meta(values.workdir)["config"], values.workdir)
 
     config = parse_over_config(values, arguments, stored_config)
     if values.split:
@@ -91,10 +91,13 @@ def evaluator(job: Run, test: Source) -> Callable[[Any], dict[str, float]]:
     return metrics_of
 
 
-def other_metrics(tasks: ConfigDict) -> list[str]:
+def other_metrics(config: ConfigDict) -> list[str]:
     """Names of the metrics of `evaluator` that are not the tasks' own and that a checkpoint may be chosen by."""
+    tasks = config.tasks
     recalls = [f"{way}_r{depth}" for way in ("text_to_image", "image_to_text") for depth in DEPTHS]
-    return recalls * (tasks.itc.weight > 0) + [*CAPTIONING_METRICS] * (tasks.caption.weight > 0)
+    recalls += [f"similarity_{name}" for name in recalls] if tasks.itm.weight else []
+    captions = [*CAPTIONING_METRICS, *["caption_pattern_accuracy"] * bool(config.eval.caption_pattern)]
+    return recalls * (tasks.itc.weight > 0) + captions * (tasks.caption.weight > 0)
 
 
 def judge_split(job: Run, params: Any, test: Source) -> Judgements | None:

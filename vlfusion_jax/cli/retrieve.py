@@ -19,11 +19,11 @@ from absl import flags
 from PIL import Image
 
 from vlfusion_jax.cli.arguments import no_more_words, parse_but_overrides, resolve
-from vlfusion_jax.config.dump import load_plain
 from vlfusion_jax.core.columns import aligned
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.data.source import open_source
 from vlfusion_jax.evals.retrieval import DEPTHS
+from vlfusion_jax.models.families.table import load_stored
 from vlfusion_jax.parallel.loading import load_strategy
 from vlfusion_jax.serve.gallery import Gallery, read_gallery
 from vlfusion_jax.serve.model import Model, load
@@ -67,7 +67,7 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
 
 
 def _of_split(values: flags.FlagValues, overrides: list[str]) -> None:
-    stored = load_plain(load_meta(values.workdir)["config"], values.workdir)
+    stored = load_stored(load_meta(values.workdir)["config"], values.workdir)
     config = resolve(stored, overrides)
     config.data.eval_split = values.split or config.data.eval_split
     source = open_source(config.data, config.data.eval_split)

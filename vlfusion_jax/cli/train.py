@@ -20,6 +20,7 @@ from vlfusion_jax.config.resume import check_workdir
 from vlfusion_jax.data.examples import layout_of
 from vlfusion_jax.data.records import Source
 from vlfusion_jax.evals.blind import blind_accuracy
+from vlfusion_jax.models.families.table import load_stored
 from vlfusion_jax.serve.predictor import Predictor, answer_some
 from vlfusion_jax.train.metrics import read_metrics
 from vlfusion_jax.train.report import draw_answers, draw_curves
@@ -46,7 +47,7 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
     config = parse_with_config(values, arguments)
     config.init_from = values.init_from or config.init_from
     workdir = Path(values.workdir or Path("runs") / config.name)
-    check_workdir(workdir, config)
+    check_workdir(workdir, config, load_stored)
     start_devices(values)
 
     splits = open_splits(config.data)

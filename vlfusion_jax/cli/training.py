@@ -44,7 +44,7 @@ def prepare(config: ConfigDict, splits: Splits, workdir: Path) -> Run:
         if left_out := unanswerable(asked, vocabulary.answer_id):
             say(left_out)
     job = build(config, vocabulary)
-    check_best_metric(job, other_metrics(config.tasks))
+    check_best_metric(job, other_metrics(config))
     return job
 
 

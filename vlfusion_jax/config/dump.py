@@ -1,5 +1,6 @@
 """A resolved config as text: one line per key to read and compare, plain values to store and restore exactly."""
 
+from collections.abc import Callable
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -20,7 +21,10 @@ def dump_plain(config: ConfigDict) -> dict[str, Any]:
     }
 
 
-def load_plain(plain: dict[str, Any], where: str) -> ConfigDict:
+ModelDefaults = Callable[[str], dict[str, Any]]  # family → its keys with their defaults
+
+
+def load_plain(plain: dict[str, Any], where: str, model_defaults: ModelDefaults = lambda family: {}) -> ConfigDict:
     """The locked config that `dump_plain` was given, after JSON as well.
 
     A key that is younger than the stored config has its default, by which what it names is as it was without it.
@@ -28,12 +32,16 @@ def load_plain(plain: dict[str, Any], where: str) -> ConfigDict:
     Args:
       plain: nested dicts.
       where: file or checkpoint it was read from, for the message.
+      model_defaults: of the keys of `config.model`, which are not in the schema; `models.families.table.load_stored`
+        knows them.
 
     Raises:
       UserError: a key is unknown, or its type is not that of the schema.
     """
     schema = default_config()
-    config = ConfigDict(_completed(_with_tuples(plain), schema.to_dict()))
+    values = _completed(_with_tuples(plain), schema.to_dict())
+    values["model"] = model_defaults(values["model"]["family"]) | values["model"]
+    config = ConfigDict(values)
     check_schema(config, schema, where)
     return config.lock()
 

@@ -3,7 +3,9 @@
 import json
 import os
 import uuid
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -39,14 +41,15 @@ def differing_keys(before: ConfigDict, after: ConfigDict) -> list[str]:
     old, new = flatten(before), flatten(after)
     differing = [key for key in old.keys() | new.keys() if key not in old or key not in new or old[key] != new[key]]
     # Each micro-batch draws dropout of its own.
-    allowed = set(MAY_CHANGE) - (
-        {"train.micro_batches"} if after.model.dropout or after.model.attention_dropout else set()
-    )
+    drops = any(key.endswith("dropout") and value for key, value in after.model.items())
+    allowed = set(MAY_CHANGE) - ({"train.micro_batches"} if drops else set())
     return sorted(key for key in differing if key not in allowed and not key.startswith(_SECTIONS))
 
 
-def check_workdir(workdir: str | Path, config: ConfigDict) -> None:
-    """Hold that a run of `config` may begin or go on in `workdir`, which may not exist yet.
+def check_workdir(
+    workdir: str | Path, config: ConfigDict, load: Callable[[dict[str, Any], str], ConfigDict] = load_plain
+) -> None:
+    """Hold that a run of `config` may begin or go on in `workdir`, which may not exist yet; `load` reads what is there.
 
     Raises:
       UserError: nothing can be written there, or a run began there with another value of a key that changes what is
@@ -60,7 +63,7 @@ def check_workdir(workdir: str | Path, config: ConfigDict) -> None:
         plain = json.loads(file.read_text())
     except ValueError as error:
         raise UserError(f"{file} is damaged ({error}); choose another --workdir.") from error
-    before = load_plain(plain, str(file))
+    before = load(plain, str(file))
     keys = differing_keys(before, config)
     if keys:
         old, new = flatten(before), flatten(config)

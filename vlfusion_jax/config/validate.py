@@ -164,6 +164,11 @@ def _check_tasks(tasks: ConfigDict) -> None:
     for name in names.TASKS:
         _check_schedule(f"tasks.{name}.schedule", tasks[name].schedule)
     _check_contrast(tasks)
+    if tasks.combine == "uncertainty" and tasks.wpa.weight:
+        raise UserError(
+            "tasks.combine=uncertainty weighs losses that are at least 0, which that of tasks.wpa is not: set "
+            "tasks.wpa.weight=0, or tasks.combine=sum."
+        )
     if tasks.combine == "sample" and len(views_of(tasks)) < 2:
         raise UserError("tasks.combine is 'sample', but one task alone is on: set tasks.combine=sum.")
 

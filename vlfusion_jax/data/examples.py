@@ -324,6 +324,8 @@ def written_view(caption: str | None, layout: Layout, vocabulary: Vocabulary) ->
     given = len(vocabulary.tokenizer.encode(layout.prompt, add_special_tokens=False).ids) if layout.prompt else 0
     weights = np.zeros(layout.caption_length, np.float32)
     weights[:-1] = mask[1:] * (np.arange(layout.caption_length - 1) >= given) * (caption is not None)
+    if vocabulary.length_of(text) > layout.caption_length:
+        weights[-2] = 0  # a caption that is cut does not end there
     row = {names.TARGET: ids, names.mask_of(names.TARGET): mask, names.WORD_WEIGHTS: weights}
     return _keyed(names.WRITTEN, {name: array[None] for name, array in row.items()})
 

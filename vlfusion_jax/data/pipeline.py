@@ -22,7 +22,7 @@ from vlfusion_jax.core.rng import numpy_rng
 from vlfusion_jax.data import examples, matching
 from vlfusion_jax.data.examples import Arrays, Layout
 from vlfusion_jax.data.records import Question, Source
-from vlfusion_jax.data.vocabulary import Vocabulary, most_answers
+from vlfusion_jax.data.vocabulary import Vocabulary, begin_and_end, most_answers
 
 EVAL_SEED = 0  # evaluations of different runs hide the same tokens and show the same negatives
 _ENDLESS = 1 << 48
@@ -220,7 +220,9 @@ def _eval_example(
     example = examples.image_view(record, layout)
     if names.QUESTION in layout.views:
         questions = record.questions[first : first + layout.questions]
-        weights = (np.arange(layout.questions) < len(questions)).astype(np.float32)
+        # A question that the data set answers nowhere, as of a test split, is none to be right or wrong about.
+        weights = np.zeros(layout.questions, np.float32)
+        weights[: len(questions)] = [bool(question.answers) for question in questions]
         example |= examples.question_view(questions, weights, layout, vocabulary)
     if names.STATEMENT in layout.views:
         example |= examples.statement_view(record.questions[first], layout, vocabulary)
@@ -260,6 +262,24 @@ def check_data(config: ConfigDict, source: Source, vocabulary: Vocabulary) -> No
         )
     if names.MATCH in layout.views:
         matching.check_captions_differ(source, partial(examples.caption_tokens, layout=layout, vocabulary=vocabulary))
+    if names.WRITTEN in layout.views:
+        _check_writing(config, layout, vocabulary)
+
+
+def _check_writing(config: ConfigDict, layout: Layout, vocabulary: Vocabulary) -> None:
+    """Hold that captions are written with tokens that there are, and that the prompt leaves room for them."""
+    begin, end = begin_and_end(config.model, vocabulary)
+    if begin >= vocabulary.size or end != vocabulary.end_id:
+        raise UserError(
+            f"model.begin_id is {begin} and model.end_id {end}, but the tokenizer has {vocabulary.size} tokens and "
+            f"ends texts by {vocabulary.end_id}: set model.begin_id={vocabulary.begin_id} and "
+            f"model.end_id={vocabulary.end_id}, or data.tokenizer to the one that they are of."
+        )
+    if vocabulary.length_of(layout.prompt) >= layout.caption_length:
+        raise UserError(
+            f"tasks.caption.prompt takes all {layout.caption_length} tokens of a caption: shorten it, or raise "
+            "data.caption_length."
+        )
 
 
 def check_eval_data(config: ConfigDict, source: Source, vocabulary: Vocabulary) -> None:
@@ -272,6 +292,13 @@ def check_eval_data(config: ConfigDict, source: Source, vocabulary: Vocabulary) 
             " images: name another split in data.eval_split, raise data.eval_limit, or set data.fields."
         )
     captioned = sum(bool(source.text_of(number)[0]) for number in range(images))
+    scored = [task for task in (names.ITC, names.CAPTION) if config.tasks[task].weight]
+    if scored and not captioned:
+        raise UserError(
+            f"split '{config.data.eval_split}' has no caption to evaluate {' and '.join(scored)} on, in its first "
+            f"{images} images: name another split in data.eval_split, raise data.eval_limit, or set "
+            "data.fields.caption."
+        )
     if names.MATCH in layout.views and captioned > 1:  # half of them get a foreign caption
         matching.check_captions_differ(source, partial(examples.caption_tokens, layout=layout, vocabulary=vocabulary))
 

@@ -9,11 +9,3 @@ def unit_vectors(x: jax.Array, least: float) -> jax.Array:
     x = x.astype(jnp.float32)
     # The root of a sum that is never 0 has a gradient everywhere.
     return x * jax.lax.rsqrt(jnp.maximum(jnp.square(x).sum(-1, keepdims=True), least**2))
-
-
-def cosine_distance(x: jax.Array, y: jax.Array, least: float = 1e-8) -> jax.Array:
-    """One minus the cosine of two vectors: [..., dim] twice → [...] f32 in [0, 2]; 1 where one is zero.
-
-    Vectors shorter than `least` count as of that length.
-    """
-    return 1 - (unit_vectors(x, least) * unit_vectors(y, least)).sum(-1)

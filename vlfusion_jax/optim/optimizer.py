@@ -9,7 +9,7 @@ import optax
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.core.tree import flatten, path_name
-from vlfusion_jax.optim.bounds import is_bounded, within_bounds
+from vlfusion_jax.optim.bounds import bounds_of, within
 from vlfusion_jax.optim.schedules import Schedule, learning_rate
 
 # BERT, ViT and every fusion model since: no decay on biases and norms (here also gains of standardised kernels, the
@@ -58,9 +58,10 @@ def make_optimizer(config: Any, params: Any) -> optax.GradientTransformation:
         optax.stateless(lambda updates, _: jax.tree.map(lambda u, m: u * m, updates, _matching(multiplier, updates))),
         optax.scale_by_learning_rate(lr_schedule(config)),
     ]
+    if bounds := bounds_of(paths):
+        steps.append(within(bounds))
     labels = jax.tree.map(lambda f: "frozen" if f else "trained", frozen)
-    partitioned = optax.partition({"trained": optax.chain(*steps), "frozen": optax.set_to_zero()}, labels)
-    return optax.chain(partitioned, within_bounds()) if any(map(is_bounded, paths)) else partitioned
+    return optax.partition({"trained": optax.chain(*steps), "frozen": optax.set_to_zero()}, labels)
 
 
 def _matching(values: Any, tree: Any) -> Any:

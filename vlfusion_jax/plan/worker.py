@@ -8,8 +8,8 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from vlfusion_jax.config.dump import load_plain
 from vlfusion_jax.core.errors import UserError
+from vlfusion_jax.models.families.table import load_stored
 from vlfusion_jax.plan.candidate import Candidate, TooLargeError, compile_step, lower_step, prepare
 from vlfusion_jax.plan.estimate import estimate, known_device
 from vlfusion_jax.plan.kept import Kept, Refused, key_of, read, taken, write
@@ -21,7 +21,7 @@ def main(out: str) -> None:
     job = json.load(sys.stdin)
     result = {"estimate": None, "compile_seconds": 0.0, "problem": "", "share": None}
     try:
-        run = prepare(load_plain(job["config"], "the config"), Candidate(**job["candidate"]))
+        run = prepare(load_stored(job["config"], "the config"), Candidate(**job["candidate"]))
         known_device(run.strategy.mesh)  # before minutes are spent on it
         kept = _compiled(run, Path(job["kept"]))
         result["compile_seconds"] = kept.seconds

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+import jax
 import numpy as np
 from jax.experimental.multihost_utils import process_allgather
 from ml_collections import ConfigDict
@@ -27,7 +28,7 @@ def caption_split(run: Run, params: Any, source: Source) -> tuple[list[int], lis
     seen = range(min(len(source), config.data.eval_limit or len(source)))
     chosen = [number for number in seen if source.text_of(number)[0]]
     writer = Writer(run.model, config.model, run.vocabulary)
-    own = params if run.strategy.mesh.size == 1 else process_allgather(params, tiled=True)
+    own = params if run.strategy.mesh.size == 1 else jax.device_put(process_allgather(params, tiled=True))
     written: list[str] = []
     progress = tqdm(total=len(chosen), desc="captions", unit=" images", leave=False, disable=None)
     for numbers, inputs in _batches(source, chosen, config):

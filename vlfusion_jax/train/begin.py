@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from vlfusion_jax.config.dump import load_plain
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.core.tree import flatten, nested, path_name
 from vlfusion_jax.data.vocabulary import Vocabulary, check_same
+from vlfusion_jax.models.families.table import load_stored
 from vlfusion_jax.models.spec.streams import IMAGE, TEXT
 from vlfusion_jax.train.checkpoint import Checkpointer, load_meta, load_params, stored_params
 from vlfusion_jax.train.state import TrainState
@@ -128,7 +128,7 @@ def _tower_of(stored: dict[str, Any], wanted: dict[str, Any], side: str) -> _Tow
 
 def _check_settings(path: str, model: ConfigDict, sides: Iterable[str]) -> None:
     """Hold that the model computes on `sides` with a source's parameters what is done there."""
-    there = load_plain(load_meta(path)["config"], path).model
+    there = load_stored(load_meta(path)["config"], path).model
     lines = [line for side in sides for line in differing_settings(there, model, side)]
     if lines:
         raise UserError(

@@ -7,7 +7,6 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from vlfusion_jax.config.dump import load_plain
 from vlfusion_jax.config.schema import default_config
 from vlfusion_jax.convert.hugging_face import Imported
 from vlfusion_jax.core import names
@@ -16,6 +15,7 @@ from vlfusion_jax.data.examples import fills_texts
 from vlfusion_jax.data.images import Canvas
 from vlfusion_jax.data.vocabulary import Vocabulary
 from vlfusion_jax.models.families.given import Given
+from vlfusion_jax.models.families.table import load_stored
 from vlfusion_jax.models.spec.inputs import TextInput
 from vlfusion_jax.train.checkpoint import Checkpointer, load_meta, load_params, stored_params
 from vlfusion_jax.train.meta import describe_model
@@ -83,7 +83,7 @@ def start_from(config: ConfigDict, path: str) -> None:
     Raises:
       UserError: no readable checkpoint at `path`.
     """
-    stored = load_plain(load_meta(path)["config"], path)
+    stored = load_stored(load_meta(path)["config"], path)
     config.model = stored.model
     config.init_from = path
     sizing = ("image_size", "resize", "shorter_side", "side_multiple", "resample")
@@ -105,7 +105,7 @@ def read_parameters(path: str) -> tuple[dict[str, np.ndarray], ConfigDict, Vocab
     params = flatten(load_params(path, nested(wanted)))
     return (
         {name: np.asarray(leaf) for name, leaf in params.items()},
-        load_plain(meta["config"], path),
+        load_stored(meta["config"], path),
         Vocabulary.from_dict(meta["vocabulary"]),
     )
 

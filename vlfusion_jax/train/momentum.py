@@ -4,6 +4,8 @@ It keeps an average of the parameters, whose vectors of text and image are what 
 the batches before. All of it is in the train state, and so in every checkpoint.
 """
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,9 +13,9 @@ import jax.numpy as jnp
 
 from vlfusion_jax.core import names
 from vlfusion_jax.models.fusion import FusionModel
-from vlfusion_jax.models.spec.heads import ContrastiveHead
+from vlfusion_jax.models.inputs import input_shapes
 from vlfusion_jax.optim.schedules import piecewise_linear
-from vlfusion_jax.tasks.task import Batch
+from vlfusion_jax.tasks.task import Batch, Task
 from vlfusion_jax.train.state import TrainState
 from vlfusion_jax.train.step import TrainStep
 from vlfusion_jax.train.views import view_inputs
@@ -33,19 +35,21 @@ def started(config: Any, model: FusionModel, params: Any) -> dict[str, Any]:
     `queue` has `text` and `image`, each [length, width] f32, `record` [length] int32, and `position`, where the next
     batch goes.
     """
-    length, head = config.tasks.itc.queue, model.spec.head(names.CONTRASTIVE)
-    assert isinstance(head, ContrastiveHead)
-    widths = {name: pool.width for name, pool in head.vectors}
-    queue = {name: jnp.zeros((length, widths[name]), jnp.float32) for name in (names.TEXT, names.IMAGE)}
+    length, inputs = config.tasks.itc.queue, input_shapes(model.spec.inputs)
+    apply = partial(model.apply, heads=(names.CONTRASTIVE,))
+    found = jax.eval_shape(apply, {"params": params}, inputs).logits[names.CONTRASTIVE]
+    queue = {name: jnp.zeros((length, found[name].shape[1]), jnp.float32) for name in (names.TEXT, names.IMAGE)}
     queue |= {names.RECORD: jnp.full(length, _EMPTY, jnp.int32), "position": jnp.zeros((), jnp.int32)}
     return {PARAMS: jax.tree.map(jnp.copy, params), QUEUE: queue}
 
 
-def with_momentum(train_step: TrainStep, model: FusionModel, config: Any) -> TrainStep:
+def with_momentum(train_step: TrainStep, model: FusionModel, tasks: Sequence[Task], config: Any) -> TrainStep:
     """`train_step` on a batch that also has the averaged model's vectors, with the average and the queue moved on.
 
-    The average takes its step before it is used, as in ALBEF. It reads without dropout.
+    The average takes its step before it is used, as in ALBEF. It reads without dropout. A step whose `tasks` contrast
+    nothing, where one is drawn for each, is given no vectors.
     """
+    contrasts = any(task.name == names.ITC for task in tasks)
     itc = config.tasks.itc
     rise = piecewise_linear(((0, 0.0), (itc.soft_steps, itc.soft_share)) if itc.soft_steps else ((0, itc.soft_share),))
 
@@ -62,7 +66,8 @@ def with_momentum(train_step: TrainStep, model: FusionModel, config: Any) -> Tra
             names.QUEUE_RECORD: queue[names.RECORD],
             names.SOFT_SHARE: rise(state.step),
         }
-        new, metrics = train_step(state, batch | {names.key(names.PLAIN, name): x for name, x in more.items()})
+        given = {names.key(names.PLAIN, name): x for name, x in more.items()} if contrasts else {}
+        new, metrics = train_step(state, batch | given)
         kept = _moved_on(queue, found, inputs) if itc.queue else queue
         return new.replace(extras=state.extras | {PARAMS: average, QUEUE: kept}), metrics
 

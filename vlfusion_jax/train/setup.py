@@ -132,7 +132,7 @@ def build(config: Any, vocabulary: Vocabulary, devices: Sequence[jax.Device] | N
 
     def jitted_step(tasks: Sequence[Task]) -> TrainStep:
         step = make_train_step(model, tasks, optimizer, lr_schedule(config), config, of_grads)
-        step = momentum.with_momentum(step, model, config) if momentum.is_on(config) else step
+        step = momentum.with_momentum(step, model, tasks, config) if momentum.is_on(config) else step
         return jax.jit(
             _activated(strategy, config.attention, step),
             donate_argnums=0,
@@ -218,5 +218,7 @@ def _check_attention(config: Any, spec: ModelSpec, strategy: Strategy) -> None:
     if any(table.parts_of(axis) > 1 for table in tables for axis in (names.SEQUENCE, names.HEAD_DIM)):
         raise UserError(f"{what} sees whole sequences and heads, which {strategy.name!r} splits: set attention=xla.")
     stages = [step for step in spec.steps if isinstance(step, Stage)]
+    if any(stage.ordered for stage in stages):
+        raise UserError(f"{what} knows of no mask for each query: set model.prefix_lm=False, or attention=xla.")
     if any(block.attention_dropout for stage in stages for block in stage.blocks):
         raise UserError(f"{what} drops no attention weights: set model.attention_dropout=0, or attention=xla.")

@@ -107,7 +107,7 @@ def _apply(
     views: tuple[str, ...],
     given: Mapping[str, Any],
 ) -> FusionOutput:
-    # Dropout of a view does not depend on which others there are, but for those it is read beside.
+    # Dropout of a view depends on those alone that it is read beside, and on the first where an image is encoded once.
     rngs = None if rng is None else {names.DROPOUT: jax.random.fold_in(rng, number(",".join(views)))}
     texts = {head: texts for head, texts in of_head.items() if texts is not None}
     return model.apply(

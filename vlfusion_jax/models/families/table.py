@@ -5,6 +5,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from vlfusion_jax.config.dump import load_plain
 from vlfusion_jax.config.keys import nearest
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
@@ -94,6 +95,15 @@ def hyperparameters(family: str, size: str = "base", **changes: Any) -> ConfigDi
             raise UserError(f"family {family!r} has no hyperparameter {key!r}.{nearest(key, model)}")
         model[key] = value
     return ConfigDict(model).lock()
+
+
+def load_stored(plain: dict[str, Any], where: str) -> ConfigDict:
+    """`config.dump.load_plain` for what a run or a conversion stored, keys of its family that are younger included."""
+
+    def defaults(family: str) -> dict[str, Any]:
+        return hyperparameters(family).to_dict() if family in FAMILIES else {}
+
+    return load_plain(plain, where, defaults)
 
 
 def check_model(model: ConfigDict) -> None:
