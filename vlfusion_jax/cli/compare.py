@@ -41,8 +41,8 @@ from vlfusion_jax.train.setup import Run
 DATA_VARIABLE = "VLFUSION_DATA"
 TABLE, PLOT = "comparison.md", "comparison.png"
 DEFAULT = [f"configs/families.py:{name}" for name, family in FAMILIES.items() if family in (baselines, plain)]
-# Keys, and sections ending in a dot, that make a budget.
-SAME = ("seed", "sharding", "init_from", "precision.", "data.", "tasks.", "optim.", "train.")
+# Keys, and sections ending in a dot, that make a budget. What a run starts from may be what is compared.
+SAME = ("seed", "sharding", "precision.", "data.", "tasks.", "optim.", "train.")
 
 
 class Planned(NamedTuple):
