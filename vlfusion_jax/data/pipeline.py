@@ -89,14 +89,14 @@ def _train_example(
     negative: bool,
 ) -> Arrays:
     record = source[index]
-    # A stream each, so that what one task draws does not depend on which others are on.
-    choice, caption_choice = (numpy_rng(config.seed, stream, number) for stream in (names.CHOICE, names.CAPTIONS))
+    choice = numpy_rng(config.seed, names.CHOICE, number)
     texts: list[str] = []
     caption = None
     example: Arrays = {}
+    # Drawn whether or not a task reads them: the caption that follows does not depend on which tasks are on.
+    known = [question for question in record.questions if examples.is_answerable(question, vocabulary)]
+    questions, weights = examples.sample_questions(known, layout.questions, choice)
     if names.QUESTION in layout.views:
-        known = [question for question in record.questions if examples.is_answerable(question, vocabulary)]
-        questions, weights = examples.sample_questions(known, layout.questions, choice)
         example |= examples.question_view(questions, weights, layout, vocabulary)
         texts += [text for q in questions for text in (q.text, *(answer for answer, _ in q.answers))]
     if names.STATEMENT in layout.views:
@@ -105,9 +105,9 @@ def _train_example(
         texts.append(statement.text)
     if layout.captioned:
         captions = record.captions
-        caption = captions[caption_choice.integers(len(captions))] if captions else None
+        caption = captions[choice.integers(len(captions))] if captions else None
         example |= _caption_views(
-            caption, captions, index, negative, layout, source, vocabulary, caption_choice,
+            caption, captions, index, negative, layout, source, vocabulary, choice,
             numpy_rng(config.seed, names.MASKING, number),
         )  # fmt: skip
         texts += [caption or ""]
