@@ -191,7 +191,8 @@ def is_there(spec: Input, inputs: Mapping[str, jax.Array]) -> bool:
     """Whether a batch has what `spec` reads."""
     if isinstance(spec, TextInput):
         return spec.stream in inputs
-    return isinstance(spec, LearnedInput) or names.IMAGE in inputs or names.REGIONS in inputs
+    seen = (names.IMAGE, names.REGIONS, names.BOXES, names.REGION_MASK)
+    return isinstance(spec, LearnedInput) or any(name in inputs for name in seen)
 
 
 def with_modality(

@@ -98,14 +98,13 @@ def retrieval_evaluator(
     """
 
     @cache
-    def opened() -> tuple[Gallery, Scorer]:
+    def opened(heads: tuple[str, ...]) -> tuple[Gallery, Scorer]:
         config = job.config
-        heads = heads_of(flatten(job.abstract_state.params))
         scorer = Scorer(job.model, None, heads, config.eval.batch_size, job.strategy, config.attention)
         return read_gallery(source, config, job.vocabulary), scorer
 
     def recalls(params: Any) -> dict[str, float]:
-        gallery, scorer = opened()
+        gallery, scorer = opened(tuple(heads_of(flatten(params))))
         rankings = rank(scorer.with_params(params), gallery.images, gallery.texts, shortlist, exact)
         found = rankings[-1].recall(gallery.image_of_text)
         for before in rankings[:-1]:
