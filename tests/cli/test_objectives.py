@@ -69,6 +69,7 @@ def test_momentum(config, tmp_path, capsys):
     assert losses(tmp_path / "second")[1]["caption_loss"] < found[1]["caption_loss"]
 
 
+@pytest.mark.slow
 def test_drawn_tasks_are_those_of_a_run_that_was_not_interrupted(config, tmp_path, capsys, monkeypatch):
     arguments = ["train", f"--config={config}", "--config.tasks.combine=sample", "--config.tasks.caption.weight=0"]
     assert main([*arguments, f"--workdir={tmp_path / 'whole'}"]) == 0

@@ -52,7 +52,7 @@ def train(albef_config, small_vocabulary, random_batch, random_state):
     return make
 
 
-@pytest.mark.parametrize("sharding", ["dp", "fsdp"])
+@pytest.mark.parametrize("sharding", ["dp", pytest.param("fsdp", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("case", CASES)
 def test_eight_devices_equal_one(train, case, sharding):
     expected, expected_sums, expected_state = train(case, "dp", 1)

@@ -141,6 +141,7 @@ def test_what_starts_from_given_parameters_follows_from_them(config, small_vocab
     assert any(not leaf.is_fully_replicated for leaf in jax.tree.leaves(state.extras[PARAMS]))
 
 
+@pytest.mark.slow
 def test_without_a_queue_or_soft_targets(albef_config, small_vocabulary, random_batch, random_state):
     """At the first step the average is the model: it is the contrast of the batch with itself."""
     changes = {"tasks__itc__soft_share": 0.0, "optim__lr": 1e-3}
