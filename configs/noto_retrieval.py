@@ -4,6 +4,8 @@ Every image of the validation split is a skin tone of someone who is seen in tra
 train.jsonl, val.jsonl and images.tar or images/, as the README's "Your own images and text" says.
 
 Command: vlfusion train --config=configs/noto_retrieval.py --config.data.path=FOLDER
+Measured on two cores of a Xeon at 2.5 GHz (jax 0.10.2, GLIBC_TUNABLES=glibc.malloc.hugetlb=1), beside some tests, in
+10 min 25 s: recall at 1 of images by text 93.4 % (by similarity alone 91.5 %), of texts by image 95.3 % (96.2 %).
 """
 
 from vlfusion_jax.config.schema import default_config
