@@ -7,9 +7,13 @@ import numpy as np
 DEPTHS = (1, 5, 10)
 
 
-def recall_at(scores: np.ndarray, image_of_text: np.ndarray, depths: Sequence[int] = DEPTHS) -> dict[str, float]:
-    """Recall both ways, `text_to_image_recall` and `image_to_text_recall`, from one matrix of scores."""
-    return text_to_image_recall(scores, image_of_text, depths) | image_to_text_recall(scores, image_of_text, depths)
+def recall_at(
+    text_to_image: np.ndarray, image_to_text: np.ndarray, image_of_text: np.ndarray, depths: Sequence[int] = DEPTHS
+) -> dict[str, float]:
+    """`text_to_image_recall` and `image_to_text_recall`, of scores [images, texts] that may differ by the way."""
+    return text_to_image_recall(text_to_image, image_of_text, depths) | image_to_text_recall(
+        image_to_text, image_of_text, depths
+    )
 
 
 def text_to_image_recall(

@@ -79,9 +79,7 @@ def read_gallery(source: Source, config: ConfigDict, vocabulary: Vocabulary) -> 
     )
 
 
-def retrieval_evaluator(
-    job: Run, source: Source, shortlist: int | None = None, exact: bool = False
-) -> Callable[[Any], dict[str, float]]:
+def retrieval_evaluator(job: Run, source: Source) -> Callable[[Any], dict[str, float]]:
     """Function (sharded parameters) → recall of a run's model on a split, the same on every host.
 
     `text_to_image_r1`, `_r5`, `_r10` and `image_to_text_r1` … are those of the last of the rankings that `rank` gives:
@@ -91,7 +89,6 @@ def retrieval_evaluator(
     Args:
       job: see `train.setup.Run`.
       source: the split.
-      shortlist, exact: see `rank`. A model without a contrastive head judges every image with every caption.
 
     Raises:
       UserError: the function does, as `read_gallery` and `rank` do.
@@ -105,7 +102,7 @@ def retrieval_evaluator(
 
     def recalls(params: Any) -> dict[str, float]:
         gallery, scorer = opened(tuple(heads_of(flatten(params))))
-        rankings = rank(scorer.with_params(params), gallery.images, gallery.texts, shortlist, exact)
+        rankings = rank(scorer.with_params(params), gallery.images, gallery.texts)
         found = rankings[-1].recall(gallery.image_of_text)
         for before in rankings[:-1]:
             if before.name == SIMILARITY:

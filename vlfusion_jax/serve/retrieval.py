@@ -11,7 +11,7 @@ import numpy as np
 
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
-from vlfusion_jax.evals.retrieval import DEPTHS, image_to_text_recall, text_to_image_recall
+from vlfusion_jax.evals.retrieval import DEPTHS, recall_at
 from vlfusion_jax.serve.scorer import Arrays, Encoded, Scorer
 
 SHORTLIST = 32
@@ -37,9 +37,7 @@ class Ranking:
 
     def recall(self, image_of_text: np.ndarray, depths: Sequence[int] = DEPTHS) -> dict[str, float]:
         """`text_to_image_r1` … `image_to_text_r10`; see `evals.retrieval`."""
-        return text_to_image_recall(self.text_to_image, image_of_text, depths) | image_to_text_recall(
-            self.image_to_text, image_of_text, depths
-        )
+        return recall_at(self.text_to_image, self.image_to_text, image_of_text, depths)
 
 
 def rank(
