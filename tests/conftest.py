@@ -96,7 +96,7 @@ def random_batch(small_vocabulary) -> Callable[[ConfigDict, int], dict[str, np.n
     """Function (config, seed) -> a training batch of random content, masks and weights, for `small_vocabulary`."""
     highest = {
         "text": small_vocabulary.size, "labels": small_vocabulary.size, "answer_ids": len(small_vocabulary.answers),
-        "label": 2, "image": 256, "target": small_vocabulary.size, "record": 12,
+        "label": 2, "image": 256, "target": small_vocabulary.size, "record": 12, "region_labels": 3,
     }  # fmt: skip
 
     def make(config: ConfigDict, seed: int) -> dict[str, np.ndarray]:
@@ -105,7 +105,7 @@ def random_batch(small_vocabulary) -> Callable[[ConfigDict, int], dict[str, np.n
         def fill(name: str, shape: tuple[int, ...]) -> np.ndarray:
             if name in highest:
                 return rng.integers(highest[name], size=shape)
-            if name in ("text_mask", "target_mask", "image_mask"):  # at least the first three tokens, pixel rows
+            if name.endswith("_mask"):  # at least the first three tokens, pixel rows
                 return (np.arange(shape[1]) < rng.integers(3, shape[1] + 1, (shape[0], 1))).reshape(
                     *shape[:2], *[1] * (len(shape) - 2)
                 ) * np.ones(shape)

@@ -59,7 +59,9 @@ REGION_MASK = "region_mask"
 ALIGNMENT = "alignment"
 HIDDEN = "hidden"  # numbers of cells, -1 = none
 
-# Targets, per view.
+SHOWN = (IMAGE, IMAGE_MASK, REGIONS, BOXES, REGION_MASK)  # what a batch shows of its images, pixels or regions
+
+# Targets, per view; those of regions for all views.
 MLM_LABELS = "labels"
 MLM_WEIGHTS = "weights"
 ITM_LABEL = "label"

@@ -1,4 +1,4 @@
-"""Your own images and text: `<split>.jsonl` beside an image folder or `images*.tar`.
+"""Your own images and text: `<split>.jsonl` beside an image folder or `images*.tar`, or the same of their regions.
 
 One JSON object a line: the name of an image, and a caption, a question with its answer, a statement with its label, or
 several of these. Lines of the same image become one record, in the order of first appearance. `data.fields.*` says what
@@ -28,10 +28,12 @@ from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.core.json_entries import json_lines, whole
 from vlfusion_jax.data.answers import soft_answers
-from vlfusion_jax.data.image_store import ImageStore, normal_name
+from vlfusion_jax.data.image_store import IMAGES, REGIONS, ImageStore, normal_name
 from vlfusion_jax.data.records import EncodedImage, Question, Record, count_answers
+from vlfusion_jax.data.regions import region_file
 
 Names = tuple[str, ...]  # of an image, or of a pair
+_OF_STORE = {IMAGES: "image", REGIONS: "file of regions"}
 _NUMBERS = {1: "one image", 2: "a pair of images"}
 
 
@@ -74,8 +76,10 @@ class JsonlSource:
         return count_answers(self)
 
 
-def open_jsonl(folder: str, split: str, fields: ConfigDict) -> JsonlSource:
+def open_jsonl(folder: str, split: str, fields: ConfigDict, of_regions: bool = False) -> JsonlSource:
     """Open `<folder>/<split>.jsonl`, checking every line and that every image exists.
+
+    With `of_regions` the images are the files of their regions, see `data.regions`, and there need be no others.
 
     Raises UserError, with the line number where there is one, for a missing folder or file, a file that cannot be read,
     invalid JSON, a missing or wrong field, and a missing image.
@@ -89,12 +93,13 @@ def open_jsonl(folder: str, split: str, fields: ConfigDict) -> JsonlSource:
     if not path.is_file():
         there = ", ".join(sorted(file.stem for file in root.glob("*.jsonl"))) or "none"
         raise UserError(f"'{path}' does not exist: data.path has no split '{split}' (splits there: {there}).")
-    store = ImageStore(root)
+    store = ImageStore(root, REGIONS if of_regions else IMAGES)
     captions: dict[Names, list[str]] = {}
     questions: dict[Names, list[Question]] = {}
     per_line, labelled = 0, True
     for where, row in json_lines(path):
         images = _image_names(row, fields.image, where)
+        images = tuple(map(region_file, images)) if of_regions else images
         per_line = per_line or len(images)
         if len(images) != per_line:
             raise UserError(
@@ -121,8 +126,8 @@ def _check_held(store: ImageStore, image: str, where: str, root: Path) -> None:
     if store.find(image) is None:
         held = " and ".join(f"'{_short(name)}'" for name in store.tar_names(2))
         raise UserError(
-            f"{where}: image '{_short(image)}' is in no images*.tar of '{root}', nor a file there or in its images/"
-            + (f"; the tar files hold {held}." if held else ".")
+            f"{where}: {_OF_STORE[store.kind]} '{_short(image)}' is in no {store.kind}*.tar of '{root}', nor a file "
+            f"there or in its {store.kind}/" + (f"; the tar files hold {held}." if held else ".")
         )
 
 

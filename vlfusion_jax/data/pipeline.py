@@ -148,7 +148,7 @@ def _masked_image_view(
 ) -> Arrays:
     if names.MASKED_IMAGE not in layout.views:
         return {}
-    return examples.masked_image_view(caption, image[names.IMAGE_MASK][0], layout, vocabulary, hiding)
+    return examples.masked_image_view(caption, image, layout, vocabulary, hiding)
 
 
 def eval_batches(
@@ -304,7 +304,10 @@ def check_eval_data(config: ConfigDict, source: Source, vocabulary: Vocabulary) 
 
 
 def _check_images(layout: Layout, source: Source, split: str) -> None:
+    """Hold that records have as many images as the tasks read, and that the regions of the first are as they should."""
     if source.images_per_record == layout.images:
+        if layout.regions:
+            examples.image_view(source[0], layout)
         return
     if layout.images == 1:
         raise UserError(

@@ -144,7 +144,8 @@ def model_spec(config: ConfigDict, num_tokens: int, num_answers: int) -> ModelSp
     lengths = text_lengths(config.data)
     longest = max([lengths[task] for task in lengths if config.tasks[task].weight > 0], default=1)
     given = Given(
-        num_tokens, max(1, num_answers), longest, tuple(config.data.image_size), config.tasks.vqa.hidden
+        num_tokens, max(1, num_answers), longest, tuple(config.data.image_size), config.tasks.vqa.hidden,
+        config.data.regions,
     )  # fmt: skip
     spec = FAMILIES[config.model.family].spec(config.model, given)
     _check_fit(spec, given)
