@@ -103,6 +103,9 @@ def _tasks() -> ConfigDict:
     tasks.mrm.rate = 0.15  # share of the image's patches or regions to predict
     tasks.mrm.target = "feature"  # feature: normalised pixels, or a region's vector | class: a patch's mean colour
     tasks.mrm.loss = "mse"  # mse | smooth_l1, of target=feature
+    tasks.context = ConfigDict({"weight": 0.0, "schedule": ()})  # the fused vector, drawn to a given one
+    tasks.context.loss = "mse"  # mse: squared error, a mean over the numbers | cosine: one minus the cosine
+    tasks.context.width = 0  # numbers of a given vector; above 0 where the task is on
     tasks.vqa = ConfigDict({"weight": 1.0, "schedule": ()})
     tasks.vqa.loss = "bce"  # bce (soft targets) | ce
     tasks.vqa.hidden = 0  # hidden channels of the answer head; 0 = twice the width
