@@ -2,7 +2,7 @@
 
 One JSON object a line: the name of an image, and a caption, a question with its answer, a statement with its label, or
 several of these. Lines of the same image become one record, in the order of first appearance. `data.fields.*` says what
-the fields are called.
+the fields are called. Captions may have vectors, in a file of their own: see `data.vectors`.
 
 * caption: a text, or a list of texts;
 * answer: a text (or number, or true/false), or the list of all annotators' answers. An answer that n of k annotators

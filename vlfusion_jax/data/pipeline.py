@@ -52,7 +52,7 @@ def train_batches(
     its captioned images, rounded down, get a foreign caption. `rows` are the records of it to compute, such as
     `global_array.local_rows`; all where it is None. Batches are prepared ahead by `data.threads` threads.
 
-    Raises UserError where a task finds no data; while iterating, where an image is damaged.
+    Raises UserError where a task finds no data; while iterating, where an image or a vector is damaged.
     """
     layout = examples.layout_of(config)
     check_data(config, source, vocabulary)

@@ -29,4 +29,4 @@ def _fill(run: Run, name: str, shape: jax.ShapeDtypeStruct, key: jax.Array) -> j
     entry = name.rpartition("/")[2]
     if entry in below:
         return jax.random.randint(key, shape.shape, 0, below[entry]).astype(shape.dtype)
-    return jnp.ones(shape.shape, shape.dtype)  # masks, weights, and scores of answers
+    return jnp.ones(shape.shape, shape.dtype)  # masks, weights, scores of answers, and vectors
