@@ -61,7 +61,7 @@ def small_config() -> Callable[..., ConfigDict]:
             "data.image_size": (16, 24), "data.question_length": 6, "data.caption_length": 10,
             "data.questions_per_image": 2, "tasks.mlm.weight": 1.0, "tasks.itm.weight": 0.5, "tasks.vqa.weight": 0.25,
             "tasks.mlm.rate": 0.3, "optim.warmup_steps": 5, "train.steps": 20, "train.batch_size": 16,
-            "eval.batch_size": 16,
+            "eval.batch_size": 16, "tasks.context.width": 7,
         }  # fmt: skip
         config.update_from_flattened_dict(settings | {key.replace("__", "."): value for key, value in changes.items()})
         return config
@@ -83,7 +83,8 @@ def albef_config() -> Callable[..., ConfigDict]:
         settings = {
             "data.image_size": (16, 24), "data.question_length": 6, "data.caption_length": 9, "tasks.mlm.rate": 0.3,
             "optim.warmup_steps": 0, "optim.schedule": "constant", "train.steps": 20, "train.batch_size": 8,
-            "eval.batch_size": 8, **{f"tasks.{name}.weight": float(weights.get(name, 0)) for name in names.TASKS},
+            "eval.batch_size": 8, "tasks.context.width": 7,
+            **{f"tasks.{name}.weight": float(weights.get(name, 0)) for name in names.TASKS},
         }  # fmt: skip
         config.update_from_flattened_dict(settings | {key.replace("__", "."): value for key, value in changes.items()})
         return config

@@ -59,6 +59,9 @@ def test_shipped_configs_are_valid(name):
         ({"tasks__mrm__loss": "l1"}, "tasks.mrm.loss is 'l1'; it must be one of mse, smooth_l1"),
         ({"tasks__mrm__weight": -1.0}, "tasks.mrm.weight is -1.0; it must not be negative"),
         ({"tasks__mrm__schedule": (5, 1.0)}, "tasks.mrm.schedule.*tuple of points"),
+        ({"tasks__context__loss": "l2"}, "tasks.context.loss is 'l2'; it must be one of mse, cosine"),
+        ({"tasks__context__weight": 1.0}, "tasks.context.width is 0: set it to how many numbers"),
+        ({"tasks__context__width": -3}, "tasks.context.width is -3; it must not be negative"),
         ({"tasks__vqa__weight": -1.0}, "tasks.vqa.weight is -1.0"),
         (
             {"tasks__vqa__weight": 0.0, "tasks__mlm__weight": 0.0, "tasks__itm__weight": 0.0},

@@ -27,6 +27,7 @@ from vlfusion_jax.data.pipeline import check_data, check_eval_data
 from vlfusion_jax.data.records import Source
 from vlfusion_jax.data.regions import region_layout, region_rows
 from vlfusion_jax.data.source import data_folder, open_source
+from vlfusion_jax.data.vectors import ReferenceVectors
 from vlfusion_jax.data.vocabulary import Vocabulary, build_vocabulary, unanswerable
 
 ACTIONS = (names.SORT_OF_CLEVR, *names.OFFICIAL_DATA, "check")
@@ -102,6 +103,8 @@ def _check(config: ConfigDict) -> None:
         print(f"\n{split}")
         for name, value in _summary(source, vocabulary, config).items():
             print(f"  {name:<12}{value}")
+        if config.tasks.context.weight:
+            print(f"  {'vectors':<12}{_vectors(source, config.tasks.context.width)}")
     check_data(config, sources[config.data.train_split], vocabulary)
     check_eval_data(config, sources[config.data.eval_split], vocabulary)
 
@@ -133,6 +136,13 @@ def _summary(source: Source, vocabulary: Vocabulary, config: ConfigDict) -> dict
     if kinds:
         rows["kinds"] = ", ".join(f"{kind} {count:,}" for kind, count in kinds.most_common())
     return rows
+
+
+def _vectors(source: Source, width: int) -> str:
+    """How many captions have one. Raises UserError for one that is damaged."""
+    vectors = ReferenceVectors(source, width)
+    captions = ((index, caption) for index in range(len(source)) for caption in source.text_of(index)[0])
+    return f"of {sum(vectors.of(*each) is not None for each in captions):,} captions"
 
 
 def _lengths(texts: list[str], vocabulary: Vocabulary, limit: int) -> str:

@@ -109,6 +109,9 @@ def _tasks() -> ConfigDict:
     tasks.mrm.target = "feature"
     tasks.mrm.classes = 0  # of regions, target=class and kl
     tasks.mrm.loss = "mse"  # mse | smooth_l1, of target=feature
+    tasks.context = ConfigDict({"weight": 0.0, "schedule": ()})  # the fused vector, drawn to a given one
+    tasks.context.loss = "mse"  # mse: squared error, a mean over the numbers | cosine: one minus the cosine
+    tasks.context.width = 0  # numbers of a given vector; above 0 where the task is on
     tasks.vqa = ConfigDict({"weight": 1.0, "schedule": ()})
     tasks.vqa.loss = "bce"  # bce (soft targets) | ce
     tasks.vqa.hidden = 0  # hidden channels of the answer head; 0 = twice the width

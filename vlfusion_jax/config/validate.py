@@ -23,6 +23,7 @@ _CHOICES = {
     "tasks.vqa.loss": ("bce", "ce"),
     "tasks.mrm.target": ("feature", "class", "kl"),
     "tasks.mrm.loss": ("mse", "smooth_l1"),
+    "tasks.context.loss": ("mse", "cosine"),
     "data.resize": ("fit", "shorter", "stretch", "crop", "side_crop", "shorter_crop"),
     "data.randaugment": ("", "vilt", "albef"),
     "data.resample": ("auto", "nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"),
@@ -40,7 +41,7 @@ _POSITIVE = (
 
 _NOT_NEGATIVE = (
     "seed", "data.shift", "data.eval_limit", *(f"tasks.{task}.weight" for task in names.TASKS), "tasks.vqa.hidden",
-    "data.regions", "tasks.mrm.classes",
+    "data.regions", "tasks.mrm.classes", "tasks.context.width",
     "tasks.itc.queue", "tasks.itc.soft_steps", "optim.warmup_steps", "optim.final_lr", "optim.weight_decay",
     "optim.clip_norm", "train.eval_every", "checkpoint.every", "audit.max_replicated_kib",
 )  # fmt: skip
@@ -167,6 +168,11 @@ def _check_tasks(tasks: ConfigDict) -> None:
     for name in names.TASKS:
         _check_schedule(f"tasks.{name}.schedule", tasks[name].schedule)
     _check_contrast(tasks)
+    if tasks.context.weight and not tasks.context.width:
+        raise UserError(
+            "tasks.context.width is 0: set it to how many numbers a vector of <data.train_split>.vectors.npy has, or "
+            "tasks.context.weight=0."
+        )
     if tasks.combine == "uncertainty" and tasks.wpa.weight:
         raise UserError(
             "tasks.combine=uncertainty weighs losses that are at least 0, which that of tasks.wpa is not: set "

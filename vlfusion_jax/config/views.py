@@ -17,6 +17,7 @@ def views_of(tasks: Any) -> dict[str, str]:
         names.VQA: names.QUESTION,
         names.NLVR: names.STATEMENT,
         names.MRM: names.MASKED_IMAGE,
+        names.CONTEXT: names.REFERENCE,
     }
     return {task: views[task] for task in names.TASKS if tasks[task].weight > 0}
 

@@ -40,6 +40,7 @@ MATCH = "match"  # the image's own caption, or another's
 MASKED_IMAGE = "masked_image"  # its own caption, with cells of the image hidden
 PLAIN = "plain"  # its own caption
 WRITTEN = "written"  # its own caption, to be written
+REFERENCE = "reference"  # its own caption, with a vector that is given for it
 HARD = "hard"  # pairs made of `PLAIN` on the device: all that match, then those most alike of the others
 STATEMENT = "statement"  # about a pair of images
 
@@ -75,6 +76,8 @@ KIND = "kind"
 REGION_LABELS = "region_labels"
 REGION_CLASSES = "region_classes"
 CAPTION_WEIGHT = "weight"
+VECTOR = "vector"  # of numbers, given for a caption
+VECTOR_WEIGHT = "weight"
 RECORD = "record"  # number of the image in its data set
 WORD_WEIGHTS = "weights"  # 1 where the next token is to be predicted
 
@@ -103,10 +106,11 @@ RETRIEVAL = "retrieval"
 CONTRASTIVE = "contrastive"
 REGION = "region"
 CAPTION = "caption"
+CONTEXT = "context"
 ANSWER = "answer"  # a text, where VQA is a class
 LOG_VARIANCE = "log_variance"  # parameters that weight the tasks
 MASK_VECTOR = "mask_vector"  # parameter that stands where regions are hidden
-TASKS = (MLM, ITM, ITC, WPA, CAPTION, VQA, NLVR, MRM)
+TASKS = (MLM, ITM, ITC, WPA, CAPTION, VQA, NLVR, MRM, CONTEXT)
 VERDICTS = ("false", "true")  # classes of NLVR, by number
 
 # Data sets, as `data.source` names them; the official ones are built from their authors' files.
@@ -125,7 +129,7 @@ SOURCES = (SORT_OF_CLEVR, JSONL, TFDS, *OFFICIAL_DATA)
 
 # Flax collections of a decoder that is given a part of its text at a time.
 CACHE = "cache"  # keys and values of the text so far
-CONTEXT = "context"  # keys and values of what it reads, which stay as they are
+CROSS_CACHE = "cross_cache"  # keys and values of what it reads, which stay as they are
 
 # Values that the backward pass may keep; dropout's masks have the name of their random stream.
 SOFTMAX = "softmax"  # logarithm of its denominator

@@ -38,11 +38,15 @@ class Layout:
     regions: RegionLayout | None
     patch: int
     hide_rate: float
+    vector_width: int
 
     @property
     def captioned(self) -> bool:
         """Whether any view shows a caption."""
-        return bool(self.views & {names.MASKED, names.MATCH, names.PLAIN, names.WRITTEN, names.MASKED_IMAGE})
+        shows = {
+            names.MASKED, names.MATCH, names.PLAIN, names.WRITTEN, names.MASKED_IMAGE, names.REFERENCE,
+        }  # fmt: skip
+        return bool(self.views & shows)
 
     @property
     def hidden_room(self) -> int:
@@ -99,6 +103,7 @@ def layout_of(config: ConfigDict) -> Layout:
         regions=regions,
         patch=patch,
         hide_rate=config.tasks.mrm.rate,
+        vector_width=config.tasks.context.width,
     )
 
 
@@ -147,6 +152,12 @@ def row_shapes(layout: Layout, vocabulary: Vocabulary) -> dict[str, tuple[tuple[
             names.TARGET: ((1, layout.caption_length), np.int32),
             names.mask_of(names.TARGET): ((1, layout.caption_length), np.int32),
             names.WORD_WEIGHTS: ((1, layout.caption_length), np.float32),
+        },
+        names.REFERENCE: {
+            names.TEXT: ((1, layout.caption_length), np.int32),
+            names.TEXT_MASK: ((1, layout.caption_length), np.int32),
+            names.VECTOR: ((1, layout.vector_width), np.float32),
+            names.VECTOR_WEIGHT: ((1,), np.float32),
         },
     }
     if names.MASKED_IMAGE in layout.views:
@@ -348,6 +359,20 @@ def masked_image_view(
     return _keyed(names.MASKED_IMAGE, {names.TEXT: ids[None], names.TEXT_MASK: mask[None], names.HIDDEN: hidden[None]})
 
 
+def reference_view(caption: str | None, vector: np.ndarray | None, layout: Layout, vocabulary: Vocabulary) -> Arrays:
+    """The caption as it is, one row, and its vector [width] float32; where there is none that and the weight are 0."""
+    ids, mask = vocabulary.encode(caption or "", layout.caption_length, layout.fill_texts)
+    return _keyed(
+        names.REFERENCE,
+        {
+            names.TEXT: ids[None],
+            names.TEXT_MASK: mask[None],
+            names.VECTOR: np.zeros((1, layout.vector_width), np.float32) if vector is None else vector[None],
+            names.VECTOR_WEIGHT: np.array([vector is not None], np.float32),
+        },
+    )
+
+
 def _keyed(view: str, arrays: Arrays) -> Arrays:
     return {names.key(view, name): array for name, array in arrays.items()}
 
@@ -362,6 +387,7 @@ def without_weight(example: Arrays) -> Arrays:
         names.key(names.PLAIN, names.CAPTION_WEIGHT): 0,
         names.key(names.WRITTEN, names.WORD_WEIGHTS): 0,
         names.key(names.MASKED_IMAGE, names.HIDDEN): -1,
+        names.key(names.REFERENCE, names.VECTOR_WEIGHT): 0,
     }
     return {key: np.full_like(array, nothing[key]) if key in nothing else array for key, array in example.items()}
 

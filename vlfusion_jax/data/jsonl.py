@@ -2,7 +2,7 @@
 
 One JSON object a line: the name of an image, and a caption, a question with its answer, a statement with its label, or
 several of these. Lines of the same image become one record, in the order of first appearance. `data.fields.*` says what
-the fields are called.
+the fields are called. Captions may have vectors, in a file of their own: see `data.vectors`.
 
 * caption: a text, or a list of texts;
 * answer: a text (or number, or true/false), or the list of all annotators' answers. An answer that n of k annotators
@@ -18,7 +18,7 @@ al. 2019): it has a statement, and true or false for a label, as a text too. Its
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +37,33 @@ _OF_STORE = {IMAGES: "image", REGIONS: "file of regions"}
 _NUMBERS = {1: "one image", 2: "a pair of images"}
 
 
+@dataclass(frozen=True)
+class Lines:
+    """The lines of a JSONL file, without blank ones.
+
+    Attributes:
+      path: of the file.
+      count: how many.
+      of_captions: of each record, the number from 0 of the line on which each of its captions first stands.
+    """
+
+    path: Path
+    count: int
+    of_captions: tuple[tuple[int, ...], ...]
+
+
 class JsonlSource:
     """Records of a JSONL file. Texts are in memory, images are read when asked for."""
 
     def __init__(
-        self, store: ImageStore, texts: dict[Names, tuple[tuple[str, ...], tuple[Question, ...]]], labelled: bool
+        self,
+        store: ImageStore,
+        texts: dict[Names, tuple[tuple[str, ...], tuple[Question, ...]]],
+        lines: Lines,
+        labelled: bool,
     ):
         """`texts` maps image names to (captions, questions), in record order; `labelled` as of `Source`."""
+        self.lines = lines
         self._store = store
         self._names = list(texts)
         self._texts = list(texts.values())
@@ -94,9 +114,9 @@ def open_jsonl(folder: str, split: str, fields: ConfigDict, of_regions: bool = F
         there = ", ".join(sorted(file.stem for file in root.glob("*.jsonl"))) or "none"
         raise UserError(f"'{path}' does not exist: data.path has no split '{split}' (splits there: {there}).")
     store = ImageStore(root, REGIONS if of_regions else IMAGES)
-    captions: dict[Names, list[str]] = {}
+    captions: dict[Names, dict[str, int]] = {}  # each text once, and where it first stands
     questions: dict[Names, list[Question]] = {}
-    per_line, labelled = 0, True
+    per_line, labelled, lines = 0, True, 0
     for where, row in json_lines(path):
         images = _image_names(row, fields.image, where)
         images = tuple(map(region_file, images)) if of_regions else images
@@ -109,17 +129,19 @@ def open_jsonl(folder: str, split: str, fields: ConfigDict, of_regions: bool = F
         if images not in captions:
             for image in images:
                 _check_held(store, image, where, root)
-            captions[images], questions[images] = [], []
+            captions[images], questions[images] = {}, []
         if per_line == 1:
             row_captions, row_questions = _read_texts(row, fields, where)
         else:
             row_captions, row_questions = [], [_read_verdict(row, fields, where)]
-        captions[images] += row_captions
+        for caption in row_captions:
+            captions[images].setdefault(caption, lines)
         questions[images] += row_questions
         labelled = labelled and not row_captions and (per_line > 1 or row.get(fields.question) is None)
-    distinct = {images: tuple(dict.fromkeys(texts)) for images, texts in captions.items()}
-    texts = {images: (distinct[images], tuple(questions[images])) for images in captions}
-    return JsonlSource(store, texts, labelled)
+        lines += 1
+    texts = {images: (tuple(captions[images]), tuple(questions[images])) for images in captions}
+    of_captions = tuple(tuple(of_image.values()) for of_image in captions.values())
+    return JsonlSource(store, texts, Lines(path, lines, of_captions), labelled)
 
 
 def _check_held(store: ImageStore, image: str, where: str, root: Path) -> None:

@@ -34,4 +34,4 @@ def _fill(run: Run, name: str, shape: jax.ShapeDtypeStruct, key: jax.Array) -> j
         return jax.random.uniform(key, shape.shape, shape.dtype)
     if entry == names.REGION_CLASSES:
         return jnp.full(shape.shape, 1 / shape.shape[-1], shape.dtype)
-    return jnp.ones(shape.shape, shape.dtype)  # masks, weights, and scores of answers
+    return jnp.ones(shape.shape, shape.dtype)  # masks, weights, scores of answers, and vectors
