@@ -13,6 +13,7 @@ from vlfusion_jax.data.pipeline import batch_shapes, check_data, eval_batches, e
 from vlfusion_jax.data.records import Question
 from vlfusion_jax.data.source import open_source
 from vlfusion_jax.data.vocabulary import build_vocabulary
+from vlfusion_jax.models.families.table import hyperparameters
 
 SCORED = Question("what", (("a dog", 1.0), ("dog", 0.6), ("cat", 0.3), ("horse", 0.1)))
 
@@ -141,10 +142,9 @@ def test_the_tokenizer_learns_the_words_of_answers(toy, tmp_path, write_jsonl, p
 
 def test_what_is_missing_is_named(toy, tmp_path, write_jsonl, png):
     config, source, vocabulary = toy
-    config.model.begin_id = vocabulary.size
-    with pytest.raises(UserError, match=rf"model.begin_id is {vocabulary.size} .*set model.begin_id="):
+    config.model = hyperparameters("blip", "tiny", variant="vqa")
+    with pytest.raises(UserError, match=r"model.begin_id is 30522 .* tokenizer has \d+ tokens .*set model.begin_id="):
         check_data(config, source, vocabulary)
-    del config.model.begin_id
     rows = [{"image": "0.png", "caption": "c"}]
     config.data.path = str(write_jsonl(tmp_path / "bare", rows, {"0.png": png(8, 8)}))
     for task in names.TASKS:

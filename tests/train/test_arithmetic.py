@@ -21,6 +21,7 @@ ALL = ("mlm", "itm", "itc", "wpa", "caption", "vqa")
         (ALL, "random"), (ALL, "hard"), (("itm",), "hard"), (("wpa",), "hard"), (("itc",), "random"),
         (("caption",), "random"), (("mlm", "caption"), "random"), (("itc", "caption"), "random"),
         (("mlm", "itm", "wpa"), "random"), (("mlm", "itm", "itc"), "hard"),
+        (("answer",), "random"), (("itc", "mlm", "vqa", "answer"), "random"),
     ],
 )  # fmt: skip
 def test_equals_the_count(albef_config, small_vocabulary, tasks, negatives):
