@@ -24,7 +24,7 @@ def get_config(arg: str = ""):
         config.data.image_size = (608, 608)
         config.data.resize = "shorter"
     config.data.source = "jsonl"
-    config.data.flip = True
+    config.data.flip = not config.data.regions
 
     config.optim.lr = 1e-4
     config.optim.schedule = "linear"

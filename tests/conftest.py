@@ -61,7 +61,7 @@ def small_config() -> Callable[..., ConfigDict]:
             "data.image_size": (16, 24), "data.question_length": 6, "data.caption_length": 10,
             "data.questions_per_image": 2, "tasks.mlm.weight": 1.0, "tasks.itm.weight": 0.5, "tasks.vqa.weight": 0.25,
             "tasks.mlm.rate": 0.3, "optim.warmup_steps": 5, "train.steps": 20, "train.batch_size": 16,
-            "eval.batch_size": 16,
+            "eval.batch_size": 16, "tasks.context.width": 7,
         }  # fmt: skip
         config.update_from_flattened_dict(settings | {key.replace("__", "."): value for key, value in changes.items()})
         return config
@@ -84,7 +84,8 @@ def albef_config() -> Callable[..., ConfigDict]:
         settings = {
             "data.image_size": (16, 24), "data.question_length": 6, "data.caption_length": 9, "tasks.mlm.rate": 0.3,
             "optim.warmup_steps": 0, "optim.schedule": "constant", "train.steps": 20, "train.batch_size": 8,
-            "eval.batch_size": 8, **{f"tasks.{name}.weight": float(weights.get(name, 0)) for name in names.TASKS},
+            "eval.batch_size": 8, "tasks.context.width": 7,
+            **{f"tasks.{name}.weight": float(weights.get(name, 0)) for name in names.TASKS},
         }  # fmt: skip
         config.update_from_flattened_dict(settings | {key.replace("__", "."): value for key, value in changes.items()})
         return config
@@ -97,7 +98,7 @@ def random_batch(small_vocabulary) -> Callable[[ConfigDict, int], dict[str, np.n
     """Function (config, seed) -> a training batch of random content, masks and weights, for `small_vocabulary`."""
     highest = {
         "text": small_vocabulary.size, "labels": small_vocabulary.size, "answer_ids": len(small_vocabulary.answers),
-        "label": 2, "image": 256, "target": small_vocabulary.size, "record": 12,
+        "label": 2, "image": 256, "target": small_vocabulary.size, "record": 12, "region_labels": 3,
     }  # fmt: skip
 
     def make(config: ConfigDict, seed: int) -> dict[str, np.ndarray]:
@@ -106,7 +107,7 @@ def random_batch(small_vocabulary) -> Callable[[ConfigDict, int], dict[str, np.n
         def fill(name: str, shape: tuple[int, ...]) -> np.ndarray:
             if name in highest:
                 return rng.integers(highest[name], size=shape)
-            if name in ("text_mask", "target_mask", "image_mask"):  # at least the first three tokens, pixel rows
+            if name.endswith("_mask"):  # at least the first three tokens, pixel rows
                 return (np.arange(shape[1]) < rng.integers(3, shape[1] + 1, (shape[0], 1))).reshape(
                     *shape[:2], *[1] * (len(shape) - 2)
                 ) * np.ones(shape)

@@ -108,6 +108,7 @@ def test_a_mistake_names_the_config_before_anything_is_trained(folder, tmp_path,
     assert "configs/tiny.py:plane" in mistake(capsys, "--configs=configs/tiny.py,configs/tiny.py:plane", *some)
     assert "unknown config key 'optim.lrr'" in mistake(capsys, f"--configs={TWO}", *some, "--config.optim.lrr=1")
     assert "configs/tiny.py is there twice" in mistake(capsys, "--configs=configs/tiny.py,configs/tiny.py", *some)
+    assert "--reach is 95; it is a share" in mistake(capsys, f"--configs={TWO}", *some, "--reach=95")
     assert "--steps is -1" in mistake(capsys, f"--configs={TWO}", *some, "--steps=-1")
     assert "--configs is empty" in mistake(capsys, "--configs=", *some)
     error = mistake(capsys, f"--configs={TWO}", *some, "--config.tasks.vqa.weight=0")

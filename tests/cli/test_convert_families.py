@@ -186,9 +186,9 @@ def fine_tune(converted: Path, own: Path, run: Path) -> int:
     return main(["train", f"--config=configs/finetune.py:{converted}", f"--workdir={run}", *changes])
 
 
-def test_an_image_tower_is_fine_tuned_and_regions_are_asked_for(folders, tmp_path, capsys):
+def test_an_image_tower_is_fine_tuned_and_regions_are_looked_for(folders, tmp_path, capsys):
     assert fine_tune(folders("vit")[1], tmp_path / "own", tmp_path / "run") == 0
     asked = PICTURE, "what color is it"
     assert {answer.text for answer in vlfusion_jax.load(tmp_path / "run").answer(*asked)} == {"blue", "red"}
     assert fine_tune(folders("lxmert")[1], tmp_path / "more", tmp_path / "none") == 2
-    assert "the model reads regions of a detector, but the batch has images alone" in capsys.readouterr().err
+    assert "file of regions '0.npz' is in no regions*.tar of" in capsys.readouterr().err

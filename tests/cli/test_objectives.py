@@ -1,4 +1,4 @@
-"""`vlfusion train` with a momentum encoder and with tasks that are drawn: trained, resumed, begun from, refused."""
+"""`vlfusion train` with a momentum encoder, the fused loss and drawn tasks: trained, resumed, begun from, refused."""
 
 import numpy as np
 import pytest
@@ -67,6 +67,37 @@ def test_momentum(config, tmp_path, capsys):
     assert main([*arguments, *more, f"--workdir={tmp_path / 'second'}"]) == 0
     assert "starting from the parameters of" in capsys.readouterr().err
     assert losses(tmp_path / "second")[1]["caption_loss"] < found[1]["caption_loss"]
+
+
+@pytest.mark.parametrize("loss", ["cosine", pytest.param("mse", marks=pytest.mark.slow)])
+def test_fused_loss(config, folder, tmp_path, capsys, loss):
+    """α·context + β·caption: both fall, the fused vector comes to lie along the one given for the caption."""
+    for split in ("train", "test"):
+        np.save(folder / f"{split}.vectors.npy", np.random.default_rng(1).normal(size=(9, 5)).astype(np.float16))
+    alpha, beta = 2.0, 0.5
+    arguments = [
+        f"--config={config}", "--config.tasks.itc.weight=0", "--config.tasks.mlm.weight=0",
+        f"--config.tasks.context.weight={alpha}", "--config.tasks.context.width=5",
+        f"--config.tasks.context.loss={loss}", f"--config.tasks.caption.weight={beta}", "--config.optim.lr=1e-2",
+        "--config.train.steps=25",
+    ]  # fmt: skip
+    assert main(["data", "check", *arguments]) == 0
+    assert "vectors     of 3 captions" in capsys.readouterr().out
+    assert main(["train", *arguments, f"--workdir={tmp_path / 'run'}"]) == 0
+    assert "context_cosine" in capsys.readouterr().out
+    lines = [line for line in read_metrics(tmp_path / "run") if "loss" in line]
+    for line in lines:
+        fused = alpha * line["context_loss"] + beta * line["caption_loss"]
+        np.testing.assert_allclose(line["loss"], fused, rtol=1e-5)
+    first, last = lines[0], lines[-1]
+    assert last["context_loss"] < 0.3 * first["context_loss"]
+    assert last["caption_loss"] < 0.8 * first["caption_loss"]
+    assert last["context_cosine"] > 0.8 > 0.5 > first["context_cosine"]
+
+    (folder / "test.vectors.npy").unlink()
+    assert main(["train", *arguments, f"--workdir={tmp_path / 'other'}"]) == 2
+    assert "test.vectors.npy', which does not exist" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from tests.config.write_golden import WITH_ARGUMENT
 from vlfusion_jax.config.load import load_config, shipped_configs
 from vlfusion_jax.config.validate import validate
 from vlfusion_jax.core.errors import UserError
+from vlfusion_jax.models.families.table import hyperparameters
 
 
 def changed(**values):
@@ -48,10 +49,19 @@ def test_shipped_configs_are_valid(name):
         ({"optim__freeze": ("(",)}, r"optim.freeze holds '\('"),
         ({"tasks__mlm__rate": 0.0}, "tasks.mlm.rate is 0.0"),
         ({"tasks__mrm__rate": 1.0}, "tasks.mrm.rate is 1.0; it must be above 0 and below 1"),
-        ({"tasks__mrm__target": "kl"}, "tasks.mrm.target is 'kl'; it must be one of feature, class"),
+        ({"tasks__mrm__target": "kld"}, "tasks.mrm.target is 'kld'; it must be one of feature, class, kl"),
+        ({"tasks__mrm__target": "kl", "tasks__mrm__weight": 1.0}, "target is 'kl', .* but the model reads pixels"),
+        ({"data__regions": -1}, "data.regions is -1; it must not be negative"),
+        (
+            {"data__regions": 9},
+            r"data.regions is 9, but the model .*'single_stream' reads pixels: set model.region_patch=0",
+        ),
         ({"tasks__mrm__loss": "l1"}, "tasks.mrm.loss is 'l1'; it must be one of mse, smooth_l1"),
         ({"tasks__mrm__weight": -1.0}, "tasks.mrm.weight is -1.0; it must not be negative"),
         ({"tasks__mrm__schedule": (5, 1.0)}, "tasks.mrm.schedule.*tuple of points"),
+        ({"tasks__context__loss": "l2"}, "tasks.context.loss is 'l2'; it must be one of mse, cosine"),
+        ({"tasks__context__weight": 1.0}, "tasks.context.width is 0: set it to how many numbers"),
+        ({"tasks__context__width": -3}, "tasks.context.width is -3; it must not be negative"),
         ({"tasks__vqa__weight": -1.0}, "tasks.vqa.weight is -1.0"),
         (
             {"tasks__vqa__weight": 0.0, "tasks__mlm__weight": 0.0, "tasks__itm__weight": 0.0},
@@ -107,6 +117,31 @@ def test_refused(values, message):
     with pytest.raises(UserError, match=message) as raised:
         validate(changed(**values))
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"data__regions": 0}, "reads regions of a detector, but data.regions is 0: set it .* or model.region_patch"),
+        ({"model__region_patch": 8}, "data.regions is 9, but the model of family 'lxmert' reads pixels"),
+        ({"data__source": "vqav2"}, "data.source is 'vqav2'; it must be jsonl with data.regions"),
+        ({"data__flip": True}, "data.flip is True; it changes pixels, and with data.regions there are none"),
+        ({"data__shift": 2}, "data.shift is 2; it changes pixels"),
+        ({"data__randaugment": "vilt"}, "data.randaugment is 'vilt'; it changes pixels"),
+        ({"tasks__mrm__target": "class"}, "tasks.mrm.classes is 0; it must be the detector's number of classes"),
+        ({"tasks__mrm__target": "kl"}, "tasks.mrm.classes is 0; .* with tasks.mrm.target=kl"),
+        ({"tasks__mrm__classes": -4}, "tasks.mrm.classes is -4; it must not be negative"),
+    ],
+)
+def test_regions_are_refused(values, message):
+    config = load_config("configs/tiny.py")
+    config.model = hyperparameters("lxmert", "tiny", region_patch=0)
+    right = {"data.source": "jsonl", "data.path": "somewhere", "data.regions": 9, "tasks.mrm.weight": 1.0}
+    config.update_from_flattened_dict(right)
+    validate(config)
+    config.update_from_flattened_dict({key.replace("__", "."): value for key, value in values.items()})
+    with pytest.raises(UserError, match=message):
+        validate(config)
 
 
 def test_what_does_not_apply_is_not_checked():

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from vlfusion_jax.data.examples import patch_side
-from vlfusion_jax.data.hiding import hide_cells, max_hidden
+from vlfusion_jax.config.cells import patch_side, reads_regions
+from vlfusion_jax.data.hiding import hide_cells, max_hidden, shown_patches
 from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.families.table import FAMILIES, hyperparameters
-from vlfusion_jax.models.spec.inputs import ImageInput
+from vlfusion_jax.models.spec.inputs import ImageInput, RegionInput
 from vlfusion_jax.models.spec.streams import IMAGE
 
 
@@ -28,7 +28,7 @@ def test_as_many_as_asked_for_and_never_padding(rate):
         mask = np.zeros((35, 50), np.uint8)
         mask[: rng.integers(1, 36), : rng.integers(1, 51)] = 1
         valid = cells_with_pixels(mask, 8)
-        hidden = hide_cells(mask, 8, rate, rng)
+        hidden = hide_cells(shown_patches(mask, 8), rate, rng)
         assert hidden.shape == (max_hidden(rate, 24),)
         assert hidden.dtype == np.int32
         numbers = hidden[hidden >= 0]
@@ -41,17 +41,18 @@ def test_as_many_as_asked_for_and_never_padding(rate):
 def test_every_cell_is_hidden_as_often():
     rng, counts = np.random.default_rng(1), np.zeros(24)
     for _ in range(2000):
-        counts[hide_cells(np.ones((32, 48), np.uint8), 8, 0.25, rng)] += 1
+        counts[hide_cells(np.ones(24, bool), 0.25, rng)] += 1
     assert counts.sum() == 2000 * 6
     np.testing.assert_allclose(counts / 2000, 0.25, atol=0.05)
 
 
 def test_nothing_where_all_is_padding():
-    assert (hide_cells(np.zeros((16, 16), np.uint8), 8, 0.5, np.random.default_rng(0)) == -1).all()
+    assert (hide_cells(np.zeros(4, bool), 0.5, np.random.default_rng(0)) == -1).all()
 
 
 VARIANTS = [(family, {}) for family in FAMILIES] + [
-    ("single_stream", {"image_tokens": "conv"}), ("uniter", {"region_patch": 0}), ("lxmert", {"region_patch": 4}),
+    ("single_stream", {"image_tokens": "conv"}), ("uniter", {"region_patch": 0}),
+    ("gated_fusion", {"image_tower": "regions_uniter", "region_patch": 0}), ("lxmert", {"region_patch": 4}),
     *(("late_fusion", {"image_tower": name, "region_patch": 4}) for name in (
         "patch", "conv", "transformer", "vit", "clip_vit", "resnet50", "vgg16", "regions_lxmert", "regions_uniter",
     )),
@@ -67,3 +68,4 @@ def test_patches_are_those_of_the_model(family, changes):
         assert patch_side(model) == 0
     else:
         assert patch_side(model) == image.patch
+    assert reads_regions(model) == (isinstance(image, RegionInput) and not image.patch)

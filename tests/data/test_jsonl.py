@@ -188,13 +188,13 @@ def test_file_that_goes_after_opening_is_named(tmp_path, write_jsonl, jsonl_conf
     folder = write_jsonl(tmp_path / "folder", [ROW], {"0.png": png(8, 8)})
     source = open_rows(jsonl_config, folder)
     (folder / "images" / "0.png").unlink()
-    with pytest.raises(UserError, match=r"image '0.png' is no longer in"):
+    with pytest.raises(UserError, match=r"file '0.png' is no longer in"):
         source[0]
     packed = write_jsonl(tmp_path / "packed", [ROW], {"0.png": png(8, 8)}, tar=True)
     source = open_rows(jsonl_config, packed)
     with (packed / "images_all.tar").open("r+b") as file:
         file.truncate(600)
-    with pytest.raises(UserError, match=r"images_all.tar' ends inside image '0.png'"):
+    with pytest.raises(UserError, match=r"images_all.tar' ends inside file '0.png'"):
         source[0]
 
 

@@ -207,7 +207,6 @@ def test_gradient_reaches_the_image(family, target):
         ("single_stream", "feature", {"image_tokens": "conv"}, "reads it through 'conv': choose patches"),
         ("late_fusion", "feature", {"image_tower": "resnet50"}, "reads it through 'resnet': choose patches"),
         ("bert", "feature", {}, "the model reads none: take another model.family"),
-        ("uniter", "class", {"region_patch": 0}, "target is 'class', .* set model.region_patch"),
         ("vilt", "feature", {"max_image_tokens": 11}, "max_image_tokens 11 may leave out: raise it to the 12"),
     ],
 )

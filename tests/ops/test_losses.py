@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional
 
 from vlfusion_jax.ops.attention import MASKED_SCORE
+from vlfusion_jax.ops.cosine import cosine_similarity
 from vlfusion_jax.ops.losses import (
     cross_entropy,
     kl_divergence,
@@ -163,6 +164,7 @@ OF_VECTORS = {
         lambda x, y: smooth_l1(x, y, 0.3),
         lambda x, y: functional.smooth_l1_loss(x, y, reduction="none", beta=0.3).mean(-1),
     ),
+    "cosine_similarity": (cosine_similarity, lambda x, y: functional.cosine_similarity(x, y, dim=-1)),
 }
 
 
@@ -182,3 +184,9 @@ def test_losses_of_vectors(name):
         np.testing.assert_allclose(grad, other.grad, atol=1e-6)
     low = [jnp.asarray(each, jnp.bfloat16) for each in (x, y)]
     np.testing.assert_array_equal(ours(*low), ours(*(np.asarray(each, np.float32) for each in low)))
+
+
+def test_cosine_of_a_zero_vector():
+    value, grad = jax.value_and_grad(cosine_similarity)(jnp.zeros(3), jnp.ones(3))
+    assert value == 0
+    assert np.isfinite(grad).all()

@@ -11,6 +11,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from vlfusion_jax.core.errors import UserError
+from vlfusion_jax.models.families.table import hyperparameters
 from vlfusion_jax.plan import measure
 from vlfusion_jax.plan.candidate import Candidate
 from vlfusion_jax.plan.hlo import parse
@@ -98,6 +99,22 @@ def test_a_random_batch(small_config, small_vocabulary):
     assert int(batch["question/answer_ids"].max()) < len(small_vocabulary.answers)
     assert all(bool((value == 1).all()) for name, value in batch.items() if "mask" in name.rpartition("/")[2])
     assert all(value.sharding.is_equivalent_to(run.batch_sharding, value.ndim) for value in batch.values())
+
+
+@pytest.mark.parametrize("target", ["class", "kl"])
+def test_a_random_batch_of_regions(small_config, small_vocabulary, target):
+    config = small_config(data__regions=5, tasks__mrm__weight=1.0, tasks__mrm__target=target, tasks__mrm__classes=4)
+    config.model = hyperparameters("uniter", "tiny", region_patch=0, region_features=6)
+    batch = random_batch(build(config, small_vocabulary))
+    assert "image" not in batch
+    assert batch["regions"].shape == (16, 5, 6)
+    assert float(batch["regions"].std()) > 0.2
+    assert 0 <= batch["boxes"].min() < 0.1 < 0.9 < batch["boxes"].max() <= 1
+    assert bool((batch["region_mask"] == 1).all())
+    if target == "class":
+        assert set(np.unique(batch["region_labels"])) == set(range(4))
+    else:
+        np.testing.assert_allclose(batch["region_classes"].sum(-1), 1)
 
 
 def compiled_on_two(function, *shapes):

@@ -7,6 +7,7 @@ import pytest
 from vlfusion_jax.config.schema import default_config
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
+from vlfusion_jax.models.families.context import with_context
 from vlfusion_jax.models.families.given import ANY_GIVEN
 from vlfusion_jax.models.families.masked_regions import with_masked_regions
 from vlfusion_jax.models.families.table import FAMILIES, hyperparameters
@@ -33,24 +34,35 @@ def tasks_of(*chosen: str):
 
 
 @pytest.mark.parametrize(
-    "chosen", [("mlm",), ("itm", "vqa"), ("mlm", "itm", "vqa"), ("itc", "wpa", "caption"), ("vqa", "answer")]
+    "chosen",
+    [
+        ("mlm",),
+        ("itm", "vqa"),
+        ("mlm", "itm", "vqa"),
+        ("itc", "wpa", "caption", "context"),
+        ("vqa", "answer"),
+    ],
 )
 @pytest.mark.parametrize("negatives", ["random", "hard"])
 def test_tasks_of_positive_weight(chosen, negatives):
     tasks = tasks_of(*chosen)
-    tasks.vqa.loss, tasks.itm.negatives = "ce", negatives
-    spec = spec_of("albef", decoder_layers=1, decoder_reads="question" if "answer" in chosen else "image")
+    tasks.vqa.loss, tasks.itm.negatives, tasks.context.loss = "ce", negatives, "cosine"
+    reads = "question" if "answer" in chosen else "image"
+    spec = with_context(spec_of("albef", decoder_layers=1, decoder_reads=reads), 7)
     built = {task.name: task for task in build_tasks(tasks, spec, 9, 5, ("a", "b"))}
     assert set(built) == set(chosen)
     pairs = names.HARD if negatives == "hard" else names.MATCH
-    views = {"mlm": "masked", "itm": pairs, "itc": "plain", "wpa": pairs, "caption": "written", "vqa": "question"}
-    views["answer"] = "answered"
+    views = {
+        "mlm": "masked", "itm": pairs, "itc": "plain", "wpa": pairs, "caption": "written", "vqa": "question",
+        "context": "reference", "answer": "answered",
+    }  # fmt: skip
     assert {name: task.view for name, task in built.items()} == {name: views[name] for name in chosen}
     if "vqa" in chosen:
         assert (built["vqa"].answers, built["vqa"].kinds, built["vqa"].criterion) == (5, ("a", "b"), "ce")
     if "caption" in chosen:
         assert built["caption"].vocab == 9
         assert built["wpa"].image_class_token
+        assert built["context"].criterion == "cosine"
 
 
 @pytest.mark.parametrize(

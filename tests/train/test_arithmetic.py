@@ -12,7 +12,7 @@ from vlfusion_jax.train.setup import build
 from vlfusion_jax.train.views import run_views
 
 ROWS, TOKENS, PATCHES, CLASS_TOKEN = 8, 9, 6, 1
-ALL = ("mlm", "itm", "itc", "wpa", "caption", "vqa")
+ALL = ("mlm", "itm", "itc", "wpa", "caption", "vqa", "context")
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,7 @@ ALL = ("mlm", "itm", "itc", "wpa", "caption", "vqa")
         (("caption",), "random"), (("mlm", "caption"), "random"), (("itc", "caption"), "random"),
         (("mlm", "itm", "wpa"), "random"), (("mlm", "itm", "itc"), "hard"),
         (("answer",), "random"), (("itc", "mlm", "vqa", "answer"), "random"),
+        (("context",), "random"), (("context", "caption"), "random"), (("itc", "context", "mlm"), "random"),
     ],
 )  # fmt: skip
 def test_equals_the_count(albef_config, small_vocabulary, tasks, negatives):

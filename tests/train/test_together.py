@@ -1,4 +1,4 @@
-"""Five objectives of one model at once: what each adds to the gradient, and the ways to make one objective of them."""
+"""Six objectives of one model at once: what each adds to the gradient, and the ways to make one objective of them."""
 
 import itertools
 import json
@@ -25,7 +25,7 @@ from vlfusion_jax.train.setup import build
 from vlfusion_jax.train.step import make_train_step
 from vlfusion_jax.train.views import run_views
 
-WEIGHTS = {"mlm": 1.5, "itm": 0.5, "itc": 0.8, "wpa": 0.3, "caption": 0.7}
+WEIGHTS = {"mlm": 1.5, "itm": 0.5, "itc": 0.8, "wpa": 0.3, "caption": 0.7, "context": 0.9}
 COLORS = ("red", "green", "blue", "black", "white", "grey")
 
 
@@ -41,6 +41,9 @@ def folder(tmp_path_factory):
         color = COLORS[n % 6]
         rows += [{"image": f"{n}.png", "caption": f"{how} {color} thing {n}"} for how in ("a", "the")] * (n % 5 < 4)
     rows += [{"image": f"{n}.png", "question": "what", "answer": "yes"} for n in range(12)]
+    vectors = draw.normal(size=(len(rows), 7))
+    vectors[3] = np.nan  # a caption without a vector
+    np.save(folder / "train.vectors.npy", vectors)
     (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
 
@@ -131,7 +134,7 @@ def some_of(*quick):
     return [task if task in quick else pytest.param(task, marks=pytest.mark.slow) for task in WEIGHTS]
 
 
-@pytest.mark.parametrize("task", some_of("itm", "itc", "wpa"))
+@pytest.mark.parametrize("task", some_of("itm", "itc", "wpa", "context"))
 def test_twice_the_weight_is_twice_the_task_s_part(run, gradient, batch_of, config_of, vocabulary, params, task):
     alone = build(config_of({task: WEIGHTS[task]}), vocabulary, jax.devices()[:1])
     check_twice_the_weight(run, alone, gradient, batch_of, params, WEIGHTS, task)
@@ -162,7 +165,7 @@ def check_twice_the_weight(run, alone, gradient, batch_of, params, weights, task
     assert norm({path: rest[path] - others[path] for path in once}) < 1e-5 * norm(twice)
 
 
-@pytest.mark.parametrize("left_out", some_of("itm", "itc"))
+@pytest.mark.parametrize("left_out", some_of("itm", "itc", "context"))
 def test_one_task_less_changes_no_other_s_batch_or_loss(
     run, gradient, batch_of, config_of, vocabulary, params, left_out
 ):

@@ -1,4 +1,5 @@
-"""vlfusion compare [--configs=FILE.py[:ARG],…] [--data=FOLDER] [--steps=N] [--out=DIR] [--config.KEY=VALUE ...]
+"""vlfusion compare [--configs=FILE.py[:ARG],…] [--data=FOLDER] [--steps=N] [--reach=SHARE] [--out=DIR]
+                    [--config.KEY=VALUE ...]
 
 Trains every config on the same data with the same budget, and sets the runs side by side: accuracy, what the question
 alone allows, parameters, FLOPs and speed, as a table (OUT/comparison.md) and a plot (OUT/comparison.png). By default
@@ -66,6 +67,9 @@ def define_flags(values: flags.FlagValues) -> None:
         "data", "", f"data.path of all: a folder, or the name of one in ${DATA_VARIABLE}", flag_values=values
     )
     flags.DEFINE_integer("steps", 0, "train.steps of all; 0 = as the configs have it", flag_values=values)
+    flags.DEFINE_float(
+        "reach", 0.0, "also say after which step each is so accurate, such as 0.95; 0 = leave out", flag_values=values
+    )
     flags.DEFINE_string("out", "runs/compare", "folder of table, plot and work directories", flag_values=values)
     define_device_flags(values)
 
@@ -75,6 +79,8 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
     overrides = parse_but_overrides(values, arguments)
     if values.steps < 0:
         raise UserError(f"--steps is {values.steps}; it must be 0 or more.")
+    if not 0 <= values.reach <= 1:
+        raise UserError(f"--reach is {values.reach:g}; it is a share of right answers, from 0 to 1.")
     given = [f"--config.data.path={find_data(values.data)}"] if values.data else []
     given += [f"--config.train.steps={values.steps}"] if values.steps else []
     plan = _plan(values.configs, [*given, *overrides], Path(values.out))
@@ -96,7 +102,7 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
     if jax.process_index() == 0:
         blind = blind_accuracy(*splits, data.eval_limit)["accuracy_blind"]
         command = shlex.join(["vlfusion", "compare", *arguments])
-        _write(contenders, blind, _notes(jobs[0], len(splits.test), command), Path(values.out))
+        _write(contenders, blind, _notes(jobs[0], len(splits.test), command), values.reach, Path(values.out))
 
 
 def find_data(name: str) -> Path:
@@ -198,13 +204,13 @@ def _notes(job: Run, images: int, command: str) -> str:
     )
 
 
-def _write(contenders: Sequence[Contender], question_only: float, notes: str, out: Path) -> None:
+def _write(contenders: Sequence[Contender], question_only: float, notes: str, reach: float, out: Path) -> None:
     """Print the table; write table and plot, which take the places of older ones when both are whole."""
-    table = comparison_table(contenders, question_only)
+    table = comparison_table(contenders, question_only, reach)
     new_table, new_plot = out / f"{TABLE}.new", out / f"{PLOT}.new"
     try:
         new_table.write_text(f"{table}\n\n![{PLOT}]({PLOT})\n\n{notes}\n", encoding="utf-8")
-        draw_comparison(contenders, question_only, new_plot)
+        draw_comparison(contenders, question_only, new_plot, reach)
         new_table.replace(out / TABLE)
         new_plot.replace(out / PLOT)
     finally:

@@ -5,7 +5,7 @@ vlfusion data check --config=FILE.py[:ARG] [--config.KEY=VALUE ...]      reads a
 NAME is vqav2, nlvr2, coco_karpathy, flickr30k, snli_ve, gqa or visual_genome_qa; --manual_dir holds its annotations and
 image folders as they were unpacked. What is left out of it is counted, printed, and kept as dropped.json.
 
-check opens every split the run uses, decodes every image, and prints what there is: images, captions, questions, kinds,
+check opens every split the run uses, reads every image, and prints what there is: images, captions, questions, kinds,
 answers, and the share of texts that the configured lengths cut. It ends with an error where a task finds nothing.
 """
 
@@ -13,6 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 from absl import flags
+from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from vlfusion_jax.cli.arguments import define_config_flag, no_more_words, parse, parse_with_config
@@ -24,7 +25,9 @@ from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.data.images import decode_image
 from vlfusion_jax.data.pipeline import check_data, check_eval_data
 from vlfusion_jax.data.records import Source
+from vlfusion_jax.data.regions import region_layout, region_rows
 from vlfusion_jax.data.source import data_folder, open_source
+from vlfusion_jax.data.vectors import ReferenceVectors
 from vlfusion_jax.data.vocabulary import Vocabulary, build_vocabulary, unanswerable
 
 ACTIONS = (names.SORT_OF_CLEVR, *names.OFFICIAL_DATA, "check")
@@ -91,7 +94,7 @@ def _build_official(name: str, manual_dir: Path, data_dir: Path) -> None:
             print(left_out)
 
 
-def _check(config) -> None:
+def _check(config: ConfigDict) -> None:
     splits = dict.fromkeys((config.data.train_split, config.data.eval_split))
     sources = {split: open_source(config.data, split) for split in splits}
     training, writes = sources[config.data.train_split], config.tasks.answer.weight > 0
@@ -99,26 +102,33 @@ def _check(config) -> None:
     print(f"vocabulary: {vocabulary.size} tokens; {len(vocabulary.answers)} answers {_listed(vocabulary.answers)}")
     for split, source in sources.items():
         print(f"\n{split}")
-        for name, value in _summary(source, vocabulary, config.data).items():
+        for name, value in _summary(source, vocabulary, config).items():
             print(f"  {name:<12}{value}")
+        if config.tasks.context.weight:
+            print(f"  {'vectors':<12}{_vectors(source, config.tasks.context.width)}")
     check_data(config, sources[config.data.train_split], vocabulary)
     check_eval_data(config, sources[config.data.eval_split], vocabulary)
 
 
-def _summary(source: Source, vocabulary: Vocabulary, data) -> dict[str, str]:
-    """Rows of the table of one split. Raises UserError for an image that does not decode."""
+def _summary(source: Source, vocabulary: Vocabulary, config: ConfigDict) -> dict[str, str]:
+    """Rows of the table of one split. Raises UserError for an image, or a file of regions, that cannot be read."""
+    data, regions = config.data, region_layout(config)
     sizes, kinds, captions, questions = Counter(), Counter(), [], []
     for index in tqdm(range(len(source)), desc="decoding images", unit=" images", leave=False, disable=None):
         record = source[index]
         for image in record.images:
-            sizes["×".join(map(str, decode_image(image.data, image.name).shape[:2]))] += 1
+            if regions:
+                sizes[str(region_rows(image.data, image.name, regions)[names.REGION_MASK].sum())] += 1
+            else:
+                sizes["×".join(map(str, decode_image(image.data, image.name).shape[:2]))] += 1
         captions += record.captions
         questions += record.questions
         kinds.update(question.kind for question in record.questions if question.kind)
     known = sum(any(answer in vocabulary.answer_id for answer, _ in question.answers) for question in questions)
     records = f"{len(source):,} pairs" if source.images_per_record == 2 else f"{len(source):,}"
+    measured = f"regions of at most {data.regions}:" if regions else "height×width"
     rows = {
-        "images": f"{records}, height×width {_listed([size for size, _ in sizes.most_common()])}",
+        "images": f"{records}, {measured} {_listed([size for size, _ in sizes.most_common()])}",
         "captions": f"{len(captions):,}{_lengths(captions, vocabulary, data.caption_length)}",
         "questions": f"{len(questions):,}{_lengths([q.text for q in questions], vocabulary, data.question_length)}",
     }
@@ -127,6 +137,13 @@ def _summary(source: Source, vocabulary: Vocabulary, data) -> dict[str, str]:
     if kinds:
         rows["kinds"] = ", ".join(f"{kind} {count:,}" for kind, count in kinds.most_common())
     return rows
+
+
+def _vectors(source: Source, width: int) -> str:
+    """How many captions have one. Raises UserError for one that is damaged."""
+    vectors = ReferenceVectors(source, width)
+    captions = ((index, caption) for index in range(len(source)) for caption in source.text_of(index)[0])
+    return f"of {sum(vectors.of(*each) is not None for each in captions):,} captions"
 
 
 def _lengths(texts: list[str], vocabulary: Vocabulary, limit: int) -> str:

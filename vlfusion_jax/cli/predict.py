@@ -19,6 +19,7 @@ from pathlib import Path
 from absl import flags
 
 from vlfusion_jax.cli.arguments import no_more_words, parse
+from vlfusion_jax.config.cells import reads_regions
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.core.files import written_whole
@@ -124,6 +125,11 @@ def _write_lines(results: list[dict], out: Path) -> None:
 
 
 def _write_split(model: Model, values: flags.FlagValues) -> None:
+    if reads_regions(model.config.model):
+        raise UserError(
+            "--split shows pictures, but this model reads the regions of a detector: in Python, give `regions` and "
+            "`boxes` to `encode` of vlfusion_jax.load(…)."
+        )
     source, out = open_source(model.config.data, values.split), Path(values.out)
     if {names.VQA, names.ANSWER} & set(model.heads):
         ids, answers = answer_split(model, source, values.batch_size)

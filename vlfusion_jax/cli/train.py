@@ -65,8 +65,9 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
 
 
 def _draw(job: Run, params: Any, test: Source, workdir: Path) -> None:
-    # Every host takes part in answering, one draws.
-    answered = answer_some(Predictor(job, params), test, SHOWN_ANSWERS) if job.config.tasks.vqa.weight else []
+    # Every host takes part in answering, one draws. Of regions there is no picture to draw.
+    shows = job.config.tasks.vqa.weight and not job.config.data.regions
+    answered = answer_some(Predictor(job, params), test, SHOWN_ANSWERS) if shows else []
     if jax.process_index() == 0:
         draw_curves(read_metrics(workdir), workdir / "curves.png")
         if answered:

@@ -71,6 +71,9 @@ def _data() -> ConfigDict:
     data.threads = 2  # reader threads
     data.prefetch = 8  # batches prepared ahead
     data.answers_min_count = 1  # training answers rarer than this stay out of the answer vocabulary
+    # jsonl: room for regions of an image, which files regions/NAME.npz have in place of pixels; of more the first are
+    # kept. 0 = the model reads pixels
+    data.regions = 0
     data.eval_limit = 0  # evaluate on the first so many images; 0 = all
     return data
 
@@ -102,8 +105,14 @@ def _tasks() -> ConfigDict:
     tasks.caption.prompt = ""  # how every caption begins; not predicted
     tasks.mrm = ConfigDict({"weight": 0.0, "schedule": ()})
     tasks.mrm.rate = 0.15  # share of the image's patches or regions to predict
-    tasks.mrm.target = "feature"  # feature: normalised pixels, or a region's vector | class: a patch's mean colour
+    # feature: normalised pixels, or a region's vector | class: a patch's mean colour, or a region's label | kl: a
+    # region's distribution over classes
+    tasks.mrm.target = "feature"
+    tasks.mrm.classes = 0  # of regions, target=class and kl
     tasks.mrm.loss = "mse"  # mse | smooth_l1, of target=feature
+    tasks.context = ConfigDict({"weight": 0.0, "schedule": ()})  # the fused vector, drawn to a given one
+    tasks.context.loss = "mse"  # mse: squared error, a mean over the numbers | cosine: one minus the cosine
+    tasks.context.width = 0  # numbers of a given vector; above 0 where the task is on
     tasks.vqa = ConfigDict({"weight": 1.0, "schedule": ()})
     tasks.vqa.loss = "bce"  # bce (soft targets) | ce
     tasks.vqa.hidden = 0  # hidden channels of the answer head; 0 = twice the width

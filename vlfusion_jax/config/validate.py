@@ -7,6 +7,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from vlfusion_jax.config.cells import reads_regions
 from vlfusion_jax.config.keys import flatten, nearest
 from vlfusion_jax.config.views import views_of
 from vlfusion_jax.core import names
@@ -20,8 +21,9 @@ _CHOICES = {
     "tasks.itm.negatives": ("random", "hard"),
     "tasks.itc.loss": ("softmax", "sigmoid"),
     "tasks.vqa.loss": ("bce", "ce"),
-    "tasks.mrm.target": ("feature", "class"),
+    "tasks.mrm.target": ("feature", "class", "kl"),
     "tasks.mrm.loss": ("mse", "smooth_l1"),
+    "tasks.context.loss": ("mse", "cosine"),
     "data.resize": ("fit", "shorter", "stretch", "crop", "side_crop", "shorter_crop"),
     "data.randaugment": ("", "vilt", "albef"),
     "data.resample": ("auto", "nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"),
@@ -39,6 +41,7 @@ _POSITIVE = (
 
 _NOT_NEGATIVE = (
     "seed", "data.shift", "data.eval_limit", *(f"tasks.{task}.weight" for task in names.TASKS), "tasks.vqa.hidden",
+    "data.regions", "tasks.mrm.classes", "tasks.context.width",
     "tasks.itc.queue", "tasks.itc.soft_steps", "optim.warmup_steps", "optim.final_lr", "optim.weight_decay",
     "optim.clip_norm", "train.eval_every", "checkpoint.every", "audit.max_replicated_kib",
 )  # fmt: skip
@@ -80,6 +83,7 @@ def validate(config: ConfigDict) -> None:
     _check_data(config)
     _check_tasks(config.tasks)
     _check_pairs(config)
+    _check_regions(config)
     _check_whole_batch(config)
     _check_pattern("eval.caption_pattern is", config.eval.caption_pattern)
     _check_optim(config.optim, config.train.steps)
@@ -171,6 +175,11 @@ def _check_tasks(tasks: ConfigDict) -> None:
     for name in names.TASKS:
         _check_schedule(f"tasks.{name}.schedule", tasks[name].schedule)
     _check_contrast(tasks)
+    if tasks.context.weight and not tasks.context.width:
+        raise UserError(
+            "tasks.context.width is 0: set it to how many numbers a vector of <data.train_split>.vectors.npy has, or "
+            "tasks.context.weight=0."
+        )
     if tasks.combine == "uncertainty" and tasks.wpa.weight:
         raise UserError(
             "tasks.combine=uncertainty weighs losses that are at least 0, which that of tasks.wpa is not: set "
@@ -203,6 +212,37 @@ def _check_pairs(config: ConfigDict) -> None:
         )
     count = config.data.questions_per_image
     _require(count == 1, "data.questions_per_image", count, "must be 1 with tasks.nlvr: a pair shows one statement")
+
+
+def _check_regions(config: ConfigDict) -> None:
+    """Regions of a detector are read by models that read no pixels, and from files of one's own."""
+    data, mrm = config.data, config.tasks.mrm
+    of_regions = reads_regions(config.model)
+    if of_regions and not data.regions:
+        raise UserError(
+            "the model reads regions of a detector, but data.regions is 0: set it to the most that an image has room "
+            "for, or model.region_patch, in pixels, and the image's patches are its regions."
+        )
+    if data.regions and not of_regions:
+        raise UserError(
+            f"data.regions is {data.regions}, but the model of family {config.model.family!r} reads pixels: set "
+            "model.region_patch=0, which families on regions have, or data.regions=0."
+        )
+    if data.regions:
+        _require(data.source == names.JSONL, "data.source", data.source, "must be jsonl with data.regions")
+        for key in ("flip", "randaugment", "shift"):
+            rule = "changes pixels, and with data.regions there are none: leave it out"
+            _require(not data[key], f"data.{key}", data[key], rule)
+    if not mrm.weight:
+        return
+    if mrm.target == "kl" and not data.regions:
+        raise UserError(
+            "tasks.mrm.target is 'kl', a detector's distribution over classes, but the model reads pixels: take "
+            "feature or class, or a model that reads regions."
+        )
+    if data.regions and mrm.target != "feature":
+        rule = f"must be the detector's number of classes with tasks.mrm.target={mrm.target}"
+        _require(mrm.classes > 0, "tasks.mrm.classes", mrm.classes, rule)
 
 
 def _check_schedule(key: str, points: tuple) -> None:

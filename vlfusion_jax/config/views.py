@@ -18,6 +18,7 @@ def views_of(tasks: Any) -> dict[str, str]:
         names.ANSWER: names.ANSWERED,
         names.NLVR: names.STATEMENT,
         names.MRM: names.MASKED_IMAGE,
+        names.CONTEXT: names.REFERENCE,
     }
     return {task: views[task] for task in names.TASKS if tasks[task].weight > 0}
 

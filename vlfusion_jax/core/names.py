@@ -41,6 +41,7 @@ MASKED_IMAGE = "masked_image"  # its own caption, with cells of the image hidden
 PLAIN = "plain"  # its own caption
 WRITTEN = "written"  # its own caption, to be written
 ANSWERED = "answered"  # a question, with an answer to be written
+REFERENCE = "reference"  # its own caption, with a vector that is given for it
 HARD = "hard"  # pairs made of `PLAIN` on the device: all that match, then those most alike of the others
 STATEMENT = "statement"  # about a pair of images
 
@@ -60,7 +61,9 @@ REGION_MASK = "region_mask"
 ALIGNMENT = "alignment"
 HIDDEN = "hidden"  # numbers of cells, -1 = none
 
-# Targets, per view.
+SHOWN = (IMAGE, IMAGE_MASK, REGIONS, BOXES, REGION_MASK)  # what a batch shows of its images, pixels or regions
+
+# Targets, per view; those of regions for all views.
 MLM_LABELS = "labels"
 MLM_WEIGHTS = "weights"
 ITM_LABEL = "label"
@@ -74,6 +77,8 @@ KIND = "kind"
 REGION_LABELS = "region_labels"
 REGION_CLASSES = "region_classes"
 CAPTION_WEIGHT = "weight"
+VECTOR = "vector"  # of numbers, given for a caption
+VECTOR_WEIGHT = "weight"
 RECORD = "record"  # number of the image in its data set
 WORD_WEIGHTS = "weights"  # 1 where the next token is to be predicted
 
@@ -102,10 +107,11 @@ RETRIEVAL = "retrieval"
 CONTRASTIVE = "contrastive"
 REGION = "region"
 CAPTION = "caption"
+CONTEXT = "context"
 ANSWER = "answer"  # a text, where VQA is a class
 LOG_VARIANCE = "log_variance"  # parameters that weight the tasks
 MASK_VECTOR = "mask_vector"  # parameter that stands where regions are hidden
-TASKS = (MLM, ITM, ITC, WPA, CAPTION, VQA, ANSWER, NLVR, MRM)
+TASKS = (MLM, ITM, ITC, WPA, CAPTION, VQA, ANSWER, NLVR, MRM, CONTEXT)
 VERDICTS = ("false", "true")  # classes of NLVR, by number
 
 # Data sets, as `data.source` names them; the official ones are built from their authors' files.
@@ -124,7 +130,7 @@ SOURCES = (SORT_OF_CLEVR, JSONL, TFDS, *OFFICIAL_DATA)
 
 # Flax collections of a decoder that is given a part of its text at a time.
 CACHE = "cache"  # keys and values of the text so far
-CONTEXT = "context"  # keys and values of what it reads, which stay as they are
+CROSS_CACHE = "cross_cache"  # keys and values of what it reads, which stay as they are
 
 # Values that the backward pass may keep; dropout's masks have the name of their random stream.
 SOFTMAX = "softmax"  # logarithm of its denominator

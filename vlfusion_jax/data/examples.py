@@ -6,14 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 from ml_collections import ConfigDict
 
+from vlfusion_jax.config.cells import patch_side
 from vlfusion_jax.config.views import views_in_batch
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.data import images
-from vlfusion_jax.data.hiding import hide_cells, max_hidden
+from vlfusion_jax.data.hiding import hide_cells, max_hidden, shown_patches
 from vlfusion_jax.data.masking import mask_tokens, max_predictions
 from vlfusion_jax.data.randaugment import RECIPES, rand_augment
 from vlfusion_jax.data.records import EncodedImage, Question, Record
+from vlfusion_jax.data.regions import RegionLayout, region_layout, region_rows, region_shapes
 from vlfusion_jax.data.vocabulary import Vocabulary
 
 Arrays = dict[str, np.ndarray]
@@ -34,19 +36,25 @@ class Layout:
     whole_word: bool
     prompt: str
     begin_id: int | None
+    regions: RegionLayout | None
     patch: int
     hide_rate: float
+    vector_width: int
 
     @property
     def captioned(self) -> bool:
         """Whether any view shows a caption."""
-        return bool(self.views & {names.MASKED, names.MATCH, names.PLAIN, names.WRITTEN, names.MASKED_IMAGE})
+        shows = {
+            names.MASKED, names.MATCH, names.PLAIN, names.WRITTEN, names.MASKED_IMAGE, names.REFERENCE,
+        }  # fmt: skip
+        return bool(self.views & shows)
 
     @property
     def hidden_room(self) -> int:
-        """Room for hidden cells of an image; `patch` must not be 0."""
+        """Room for hidden cells of an image, which are its regions or, `patch` not being 0, its patches."""
         height, width = self.canvas.size
-        return max_hidden(self.hide_rate, (height // self.patch) * (width // self.patch))
+        cells = self.regions.count if self.regions else (height // self.patch) * (width // self.patch)
+        return max_hidden(self.hide_rate, cells)
 
     @property
     def asks(self) -> bool:
@@ -69,14 +77,6 @@ def fills_texts(config: ConfigDict) -> bool:
     return config.model.get("fill_texts", False)
 
 
-def patch_side(model: ConfigDict) -> int:
-    """Pixels along each side of the patches that a model of `config.model` reads images as; 0 = it reads none."""
-    tower = model.get("image_tower", model.get("image_tokens", "regions" if "region_patch" in model else "patch"))
-    if tower.startswith("regions"):
-        return model.region_patch
-    return model.get("patch_size", 0) if tower in ("patch", "transformer", "vit", "clip_vit") else 0
-
-
 def layout_of(config: ConfigDict) -> Layout:
     """The layout a run's configuration asks for: the views of the tasks whose weight is not 0.
 
@@ -84,8 +84,8 @@ def layout_of(config: ConfigDict) -> Layout:
     """
     data = config.data
     views = views_in_batch(config.tasks)
-    patch = patch_side(config.model)
-    if names.MASKED_IMAGE in views and not patch:
+    regions, patch = region_layout(config), patch_side(config.model)
+    if names.MASKED_IMAGE in views and not patch and not regions:
         raise UserError(
             f"task mrm hides patches of the image, but the model of family {config.model.family!r} reads none: set "
             "model.region_patch, model.image_tokens or model.image_tower, whichever it has, or tasks.mrm.weight=0."
@@ -102,15 +102,18 @@ def layout_of(config: ConfigDict) -> Layout:
         whole_word=config.tasks.mlm.whole_word,
         prompt=config.tasks.caption.prompt,
         begin_id=config.model.get("begin_id"),
+        regions=regions,
         patch=patch,
         hide_rate=config.tasks.mrm.rate,
+        vector_width=config.tasks.context.width,
     )
 
 
 def row_shapes(layout: Layout, vocabulary: Vocabulary) -> dict[str, tuple[tuple[int, ...], type]]:
     """Shape and dtype of every entry of a batch of one record, by batch key; the leading axis counts rows."""
     count, (height, width) = layout.images, layout.canvas.size
-    shapes = {names.IMAGE: ((count, height, width, 3), np.uint8), names.IMAGE_MASK: ((count, height, width), np.uint8)}
+    pixels = {names.IMAGE: ((count, height, width, 3), np.uint8), names.IMAGE_MASK: ((count, height, width), np.uint8)}
+    shapes = region_shapes(layout.regions, count) if layout.regions else pixels
     rows, tokens, answers = layout.questions, layout.question_length, vocabulary.answers_per_question
     views = {
         names.QUESTION: {
@@ -159,6 +162,12 @@ def row_shapes(layout: Layout, vocabulary: Vocabulary) -> dict[str, tuple[tuple[
             names.mask_of(names.TARGET): ((rows, layout.answer_length), np.int32),
             names.WORD_WEIGHTS: ((rows, layout.answer_length), np.float32),
         },
+        names.REFERENCE: {
+            names.TEXT: ((1, layout.caption_length), np.int32),
+            names.TEXT_MASK: ((1, layout.caption_length), np.int32),
+            names.VECTOR: ((1, layout.vector_width), np.float32),
+            names.VECTOR_WEIGHT: ((1,), np.float32),
+        },
     }
     if names.MASKED_IMAGE in layout.views:
         views[names.MASKED_IMAGE] = {
@@ -195,7 +204,9 @@ def sample_questions(
 
 
 def image_view(record: Record, layout: Layout) -> Arrays:
-    """The record's images, [n, H, W, 3] uint8, and their masks, [n, H, W] uint8."""
+    """The record's images, [n, H, W, 3] uint8, and their masks, [n, H, W] uint8; or their regions."""
+    if layout.regions:
+        return concatenate([region_rows(image.data, image.name, layout.regions) for image in record.images])
     return concatenate([_as_row(*images.place(_decoded(image), layout.canvas)) for image in record.images])
 
 
@@ -205,8 +216,10 @@ def augmented_image_view(
     """`image_view` after what `data.randaugment`, `data.flip` and `data.shift` say; no flip if `texts` name a side.
 
     All happen within the scaled image, so that the shift is one of pixels of the canvas. Images of a pair change each
-    in its own way and keep their order: `left` and `right` may mean the images.
+    in its own way and keep their order: `left` and `right` may mean the images. Regions stay as they are.
     """
+    if layout.regions:
+        return image_view(record, layout)
     flip = data.flip and not images.names_sides(texts)
     rows = []
     for image in record.images:
@@ -376,17 +389,33 @@ def _to_be_written(text: str | None, given: int, length: int, begin_id: int | No
 
 
 def masked_image_view(
-    caption: str | None, image_mask: np.ndarray, layout: Layout, vocabulary: Vocabulary, rng: np.random.Generator
+    caption: str | None, image: Arrays, layout: Layout, vocabulary: Vocabulary, rng: np.random.Generator
 ) -> Arrays:
     """The caption, one row, and which cells of its image are hidden; without a caption none are.
 
-    `image_mask` [H, W] is that of the image as it is shown.
+    `image` is the image as it is shown, see `image_view`.
     """
+    if layout.regions:
+        shown = image[names.REGION_MASK][0] > 0
+    else:
+        shown = shown_patches(image[names.IMAGE_MASK][0], layout.patch)
     ids, mask = vocabulary.encode(caption or "", layout.caption_length, layout.fill_texts)
-    hidden = hide_cells(
-        image_mask if caption is not None else np.zeros_like(image_mask), layout.patch, layout.hide_rate, rng
-    )
+    hidden = hide_cells(shown if caption is not None else np.zeros_like(shown), layout.hide_rate, rng)
     return _keyed(names.MASKED_IMAGE, {names.TEXT: ids[None], names.TEXT_MASK: mask[None], names.HIDDEN: hidden[None]})
+
+
+def reference_view(caption: str | None, vector: np.ndarray | None, layout: Layout, vocabulary: Vocabulary) -> Arrays:
+    """The caption as it is, one row, and its vector [width] float32; where there is none that and the weight are 0."""
+    ids, mask = vocabulary.encode(caption or "", layout.caption_length, layout.fill_texts)
+    return _keyed(
+        names.REFERENCE,
+        {
+            names.TEXT: ids[None],
+            names.TEXT_MASK: mask[None],
+            names.VECTOR: np.zeros((1, layout.vector_width), np.float32) if vector is None else vector[None],
+            names.VECTOR_WEIGHT: np.array([vector is not None], np.float32),
+        },
+    )
 
 
 def _keyed(view: str, arrays: Arrays) -> Arrays:
@@ -404,6 +433,7 @@ def without_weight(example: Arrays) -> Arrays:
         names.key(names.WRITTEN, names.WORD_WEIGHTS): 0,
         names.key(names.ANSWERED, names.WORD_WEIGHTS): 0,
         names.key(names.MASKED_IMAGE, names.HIDDEN): -1,
+        names.key(names.REFERENCE, names.VECTOR_WEIGHT): 0,
     }
     return {key: np.full_like(array, nothing[key]) if key in nothing else array for key, array in example.items()}
 

@@ -1,8 +1,8 @@
-"""Your own images and text: `<split>.jsonl` beside an image folder or `images*.tar`.
+"""Your own images and text: `<split>.jsonl` beside an image folder or `images*.tar`, or the same of their regions.
 
 One JSON object a line: the name of an image, and a caption, a question with its answer, a statement with its label, or
 several of these. Lines of the same image become one record, in the order of first appearance. `data.fields.*` says what
-the fields are called.
+the fields are called. Captions may have vectors, in a file of their own: see `data.vectors`.
 
 * caption: a text, or a list of texts;
 * answer: a text (or number, or true/false), or the list of all annotators' answers. An answer that n of k annotators
@@ -18,7 +18,7 @@ al. 2019): it has a statement, and true or false for a label, as a text too. Its
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,20 +28,42 @@ from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.core.json_entries import json_lines, whole
 from vlfusion_jax.data.answers import soft_answers
-from vlfusion_jax.data.image_store import ImageStore, normal_name
+from vlfusion_jax.data.image_store import IMAGES, REGIONS, ImageStore, normal_name
 from vlfusion_jax.data.records import EncodedImage, Question, Record, count_answers
+from vlfusion_jax.data.regions import region_file
 
 Names = tuple[str, ...]  # of an image, or of a pair
+_OF_STORE = {IMAGES: "image", REGIONS: "file of regions"}
 _NUMBERS = {1: "one image", 2: "a pair of images"}
+
+
+@dataclass(frozen=True)
+class Lines:
+    """The lines of a JSONL file, without blank ones.
+
+    Attributes:
+      path: of the file.
+      count: how many.
+      of_captions: of each record, the number from 0 of the line on which each of its captions first stands.
+    """
+
+    path: Path
+    count: int
+    of_captions: tuple[tuple[int, ...], ...]
 
 
 class JsonlSource:
     """Records of a JSONL file. Texts are in memory, images are read when asked for."""
 
     def __init__(
-        self, store: ImageStore, texts: dict[Names, tuple[tuple[str, ...], tuple[Question, ...]]], labelled: bool
+        self,
+        store: ImageStore,
+        texts: dict[Names, tuple[tuple[str, ...], tuple[Question, ...]]],
+        lines: Lines,
+        labelled: bool,
     ):
         """`texts` maps image names to (captions, questions), in record order; `labelled` as of `Source`."""
+        self.lines = lines
         self._store = store
         self._names = list(texts)
         self._texts = list(texts.values())
@@ -74,8 +96,10 @@ class JsonlSource:
         return count_answers(self)
 
 
-def open_jsonl(folder: str, split: str, fields: ConfigDict) -> JsonlSource:
+def open_jsonl(folder: str, split: str, fields: ConfigDict, of_regions: bool = False) -> JsonlSource:
     """Open `<folder>/<split>.jsonl`, checking every line and that every image exists.
+
+    With `of_regions` the images are the files of their regions, see `data.regions`, and there need be no others.
 
     Raises UserError, with the line number where there is one, for a missing folder or file, a file that cannot be read,
     invalid JSON, a missing or wrong field, and a missing image.
@@ -89,12 +113,13 @@ def open_jsonl(folder: str, split: str, fields: ConfigDict) -> JsonlSource:
     if not path.is_file():
         there = ", ".join(sorted(file.stem for file in root.glob("*.jsonl"))) or "none"
         raise UserError(f"'{path}' does not exist: data.path has no split '{split}' (splits there: {there}).")
-    store = ImageStore(root)
-    captions: dict[Names, list[str]] = {}
+    store = ImageStore(root, REGIONS if of_regions else IMAGES)
+    captions: dict[Names, dict[str, int]] = {}  # each text once, and where it first stands
     questions: dict[Names, list[Question]] = {}
-    per_line, labelled = 0, True
+    per_line, labelled, lines = 0, True, 0
     for where, row in json_lines(path):
         images = _image_names(row, fields.image, where)
+        images = tuple(map(region_file, images)) if of_regions else images
         per_line = per_line or len(images)
         if len(images) != per_line:
             raise UserError(
@@ -104,25 +129,27 @@ def open_jsonl(folder: str, split: str, fields: ConfigDict) -> JsonlSource:
         if images not in captions:
             for image in images:
                 _check_held(store, image, where, root)
-            captions[images], questions[images] = [], []
+            captions[images], questions[images] = {}, []
         if per_line == 1:
             row_captions, row_questions = _read_texts(row, fields, where)
         else:
             row_captions, row_questions = [], [_read_verdict(row, fields, where)]
-        captions[images] += row_captions
+        for caption in row_captions:
+            captions[images].setdefault(caption, lines)
         questions[images] += row_questions
         labelled = labelled and not row_captions and (per_line > 1 or row.get(fields.question) is None)
-    distinct = {images: tuple(dict.fromkeys(texts)) for images, texts in captions.items()}
-    texts = {images: (distinct[images], tuple(questions[images])) for images in captions}
-    return JsonlSource(store, texts, labelled)
+        lines += 1
+    texts = {images: (tuple(captions[images]), tuple(questions[images])) for images in captions}
+    of_captions = tuple(tuple(of_image.values()) for of_image in captions.values())
+    return JsonlSource(store, texts, Lines(path, lines, of_captions), labelled)
 
 
 def _check_held(store: ImageStore, image: str, where: str, root: Path) -> None:
     if store.find(image) is None:
         held = " and ".join(f"'{_short(name)}'" for name in store.tar_names(2))
         raise UserError(
-            f"{where}: image '{_short(image)}' is in no images*.tar of '{root}', nor a file there or in its images/"
-            + (f"; the tar files hold {held}." if held else ".")
+            f"{where}: {_OF_STORE[store.kind]} '{_short(image)}' is in no {store.kind}*.tar of '{root}', nor a file "
+            f"there or in its {store.kind}/" + (f"; the tar files hold {held}." if held else ".")
         )
 
 

@@ -22,6 +22,7 @@ from vlfusion_jax.core.rng import numpy_rng
 from vlfusion_jax.data import examples, matching
 from vlfusion_jax.data.examples import Arrays, Layout
 from vlfusion_jax.data.records import Question, Source
+from vlfusion_jax.data.vectors import ReferenceVectors
 from vlfusion_jax.data.vocabulary import Vocabulary, begin_and_end, most_answers
 
 EVAL_SEED = 0  # evaluations of different runs hide the same tokens and show the same negatives
@@ -52,7 +53,7 @@ def train_batches(
     its captioned images, rounded down, get a foreign caption. `rows` are the records of it to compute, such as
     `global_array.local_rows`; all where it is None. Batches are prepared ahead by `data.threads` threads.
 
-    Raises UserError where a task finds no data; while iterating, where an image is damaged.
+    Raises UserError where a task finds no data; while iterating, where an image or a vector is damaged.
     """
     layout = examples.layout_of(config)
     check_data(config, source, vocabulary)
@@ -61,6 +62,7 @@ def train_batches(
     order_seed = int(numpy_rng(config.seed, names.ORDER).integers(1 << 31))
     order = grain.MapDataset.range(len(source)).seed(order_seed).shuffle().repeat()
 
+    vectors = _vectors_of(layout, source)
     has_caption = [bool(source.text_of(index)[0]) for index in range(len(source))]
 
     @lru_cache(maxsize=64)
@@ -72,7 +74,7 @@ def train_batches(
     def row(step: int, place: int) -> Arrays:
         number = step * size + place
         negative = names.MATCH in layout.views and number in negatives(step)
-        return _train_example(config, layout, source, vocabulary, order[number], number, negative)
+        return _train_example(config, layout, source, vectors, vocabulary, order[number], number, negative)
 
     def batch(step: int) -> Arrays:
         return examples.concatenate([row(step, place) for place in places])
@@ -84,6 +86,7 @@ def _train_example(
     config: ConfigDict,
     layout: Layout,
     source: Source,
+    vectors: ReferenceVectors | None,
     vocabulary: Vocabulary,
     index: int,
     number: int,
@@ -117,6 +120,7 @@ def _train_example(
             caption, captions, index, negative, layout, source, vocabulary, choice,
             numpy_rng(config.seed, names.MASKING, number),
         )  # fmt: skip
+        example |= _reference_view(caption, index, vectors, layout, vocabulary)
         texts += [caption or ""]
     augment = numpy_rng(config.seed, names.AUGMENT, number)
     image = examples.augmented_image_view(record, layout, config.data, texts, augment)
@@ -160,7 +164,19 @@ def _masked_image_view(
 ) -> Arrays:
     if names.MASKED_IMAGE not in layout.views:
         return {}
-    return examples.masked_image_view(caption, image[names.IMAGE_MASK][0], layout, vocabulary, hiding)
+    return examples.masked_image_view(caption, image, layout, vocabulary, hiding)
+
+
+def _vectors_of(layout: Layout, source: Source) -> ReferenceVectors | None:
+    return ReferenceVectors(source, layout.vector_width) if names.REFERENCE in layout.views else None
+
+
+def _reference_view(
+    caption: str | None, index: int, vectors: ReferenceVectors | None, layout: Layout, vocabulary: Vocabulary
+) -> Arrays:
+    if vectors is None:
+        return {}
+    return examples.reference_view(caption, vectors.of(index, caption), layout, vocabulary)
 
 
 def eval_batches(
@@ -187,7 +203,7 @@ def eval_batches(
     plan = _plan(layout, source, images)
     captioned = [number for number in range(images) if source.text_of(number)[0]]
     negatives = matching.choose_negatives(captioned, numpy_rng(EVAL_SEED, names.MATCHING, 0))
-    row = partial(_eval_example, layout, source, vocabulary, negatives)
+    row = partial(_eval_example, layout, source, _vectors_of(layout, source), vocabulary, negatives)
 
     def batch(step: int) -> Arrays:
         planned = [step * size + place for place in places]
@@ -226,7 +242,13 @@ def _eval_images(config: ConfigDict, source: Source) -> int:
 
 
 def _eval_example(
-    layout: Layout, source: Source, vocabulary: Vocabulary, negatives: frozenset[int], number: int, first: int
+    layout: Layout,
+    source: Source,
+    vectors: ReferenceVectors | None,
+    vocabulary: Vocabulary,
+    negatives: frozenset[int],
+    number: int,
+    first: int,
 ) -> Arrays:
     record = source[number]
     example = examples.image_view(record, layout)
@@ -247,6 +269,7 @@ def _eval_example(
             caption, record.captions, number, number in negatives, layout, source, vocabulary,
             numpy_rng(EVAL_SEED, names.CHOICE, number), numpy_rng(EVAL_SEED, names.MASKING, number),
         )  # fmt: skip
+        example |= _reference_view(caption, number, vectors, layout, vocabulary)
         hiding = numpy_rng(EVAL_SEED, names.HIDING, number)
         example |= _masked_image_view(caption, example, layout, vocabulary, hiding)
     return example
@@ -282,6 +305,8 @@ def check_data(config: ConfigDict, source: Source, vocabulary: Vocabulary) -> No
         matching.check_captions_differ(source, partial(examples.caption_tokens, layout=layout, vocabulary=vocabulary))
     if layout.views & {names.WRITTEN, names.ANSWERED}:
         _check_writing(config, layout, vocabulary)
+    if vectors := _vectors_of(layout, source):
+        vectors.check(len(source))
 
 
 def _check_writing(config: ConfigDict, layout: Layout, vocabulary: Vocabulary) -> None:
@@ -310,19 +335,24 @@ def check_eval_data(config: ConfigDict, source: Source, vocabulary: Vocabulary) 
             " images: name another split in data.eval_split, raise data.eval_limit, or set data.fields."
         )
     captioned = sum(bool(source.text_of(number)[0]) for number in range(images))
-    scored = [task for task in (names.ITC, names.CAPTION) if config.tasks[task].weight]
+    scored = [task for task in (names.ITC, names.CAPTION, names.CONTEXT) if config.tasks[task].weight]
     if scored and not captioned:
         raise UserError(
             f"split '{config.data.eval_split}' has no caption to evaluate {' and '.join(scored)} on, in its first "
             f"{images} images: name another split in data.eval_split, raise data.eval_limit, or set "
             "data.fields.caption."
         )
+    if vectors := _vectors_of(layout, source):
+        vectors.check(images)
     if names.MATCH in layout.views and captioned > 1:  # half of them get a foreign caption
         matching.check_captions_differ(source, partial(examples.caption_tokens, layout=layout, vocabulary=vocabulary))
 
 
 def _check_images(layout: Layout, source: Source, split: str) -> None:
+    """Hold that records have as many images as the tasks read, and that the regions of the first are as they should."""
     if source.images_per_record == layout.images:
+        if layout.regions:
+            examples.image_view(source[0], layout)
         return
     if layout.images == 1:
         raise UserError(

@@ -23,7 +23,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class EncodedImage:
-    """An image (PNG, JPEG, … as stored), and the name to call it by in messages."""
+    """An image (PNG, JPEG, … as stored), or the file of its regions, and the name to call it by in messages."""
 
     data: bytes
     name: str

@@ -15,7 +15,7 @@ from vlfusion_jax.data.records import Source
 def open_source(data: ConfigDict, split: str) -> Source:
     """Open `split` of the data set that `data.source` names.
 
-    * `jsonl`: `<data.path>/<split>.jsonl` and its images, see `data.jsonl`.
+    * `jsonl`: `<data.path>/<split>.jsonl` and its images, or with `data.regions` their regions, see `data.jsonl`.
     * `sort_of_clevr`: generated into `data.path` (by default $VLFUSION_CACHE, or ~/.cache/vlfusion_jax) where it is not
       there yet. `sort_of_clevr:<train>,<test>` asks for other numbers of images than the published 9,800 and 200.
     * `vqav2` and the others of `names.OFFICIAL_DATA`: built by `vlfusion data <name>` into `data.path`, which has the
@@ -26,7 +26,7 @@ def open_source(data: ConfigDict, split: str) -> Source:
     """
     kind, _, detail = data.source.partition(":")
     if kind == names.JSONL and not detail:
-        source = open_jsonl(data.path, split, data.fields)
+        source = open_jsonl(data.path, split, data.fields, data.regions > 0)
     elif kind == names.SORT_OF_CLEVR:
         source = _open_sort_of_clevr(data.path, split, detail)
     elif kind in names.OFFICIAL_DATA and not detail:

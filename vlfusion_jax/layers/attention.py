@@ -64,7 +64,7 @@ class Attention(nn.Module):
         A decoder that is given a part of its text at a time says where in the text its queries stand, `places_bt`
         [batch, t]. Causal attention then reads no further than there, of what `mask_bs` says of the whole text, and
         keeps keys and values in the collection `cache`, [batch, heads, s, head_dim]. Other attention projects
-        `keys_bsd` in the first call alone, for the collection `context`.
+        `keys_bsd` in the first call alone, for the collection `cross_cache`.
 
         Returns:
           [batch, t, embed], and the weights [batch, heads, t, s] in f32, None unless captured.
@@ -94,7 +94,7 @@ class Attention(nn.Module):
             key, value = self._with_those_before(keys_and_values(), places_bt, mask_bs.shape[1])
             mask, causal = mask_bs[:, None] * (jnp.arange(key.shape[2]) <= places_bt[..., None]), False
         else:
-            key, value = self.variable(names.CONTEXT, "keys_and_values", keys_and_values).value
+            key, value = self.variable(names.CROSS_CACHE, "keys_and_values", keys_and_values).value
         attended = self._attend(query, key, value, mask, causal)
         output = Projection(
             "bthk,hkd->btd", (self.heads, head_dim, embed), (names.HEADS, names.HEAD_DIM, names.EMBED),

@@ -64,7 +64,7 @@ class Stack(nn.Module):
         if self.scan:
             scanned = nn.scan(
                 layer,
-                variable_axes={names.PARAMS: 0, names.CACHE: 0, names.CONTEXT: 0},
+                variable_axes={names.PARAMS: 0, names.CACHE: 0, names.CROSS_CACHE: 0},
                 split_rngs={names.PARAMS: True, names.DROPOUT: True},
                 in_axes=nn.broadcast,
                 length=self.stage.layers,

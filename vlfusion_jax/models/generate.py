@@ -77,11 +77,11 @@ def decoder(
         return output.logits, changed
 
     places = jnp.broadcast_to(jnp.arange(prompt.shape[1]), prompt.shape)
-    _, kept = read(prompt, places, (), {}, (names.CACHE, names.CONTEXT))
-    context = {names.CONTEXT: kept[names.CONTEXT]} if names.CONTEXT in kept else {}
+    _, kept = read(prompt, places, (), {}, (names.CACHE, names.CROSS_CACHE))
+    crossed = {names.CROSS_CACHE: kept[names.CROSS_CACHE]} if names.CROSS_CACHE in kept else {}
 
     def next_of(tokens: jax.Array, places: jax.Array, memory: Any) -> tuple[jax.Array, Any]:
-        kept = context | {names.CACHE: memory}
+        kept = crossed | {names.CACHE: memory}
         logits, changed = read(tokens[:, None], places[:, None], (head,), kept, (names.CACHE,))
         return logits[head][:, 0], changed[names.CACHE]
 

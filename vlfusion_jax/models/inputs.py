@@ -191,8 +191,7 @@ def is_there(spec: Input, inputs: Mapping[str, jax.Array]) -> bool:
     """Whether a batch has what `spec` reads."""
     if isinstance(spec, TextInput):
         return spec.stream in inputs
-    seen = (names.IMAGE, names.REGIONS, names.BOXES, names.REGION_MASK)
-    return isinstance(spec, LearnedInput) or any(name in inputs for name in seen)
+    return isinstance(spec, LearnedInput) or any(name in inputs for name in names.SHOWN)
 
 
 def with_modality(

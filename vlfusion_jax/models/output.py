@@ -52,9 +52,9 @@ class FusionOutput:
       text_mask, image_mask: 1 where the token is real.
       pooled: [rows, width], what class heads read; None for a model that pools nothing, a tuple under late fusion.
       logits: predictions of the heads asked for, by name: word logits [rows, positions, vocab], class logits
-        [rows, classes], {name: [images, tokens or hidden cells, size]} of regions; f32. Tables are padded; padded
-        classes are masked by a large negative number. A contrastive head gives unit vectors {name: [rows, width]},
-        `logits` [texts, images], and the `scale` [] and `bias` [] of these.
+        [rows, classes] or the numbers of a vector, {name: [images, tokens or hidden cells, size]} of regions; f32.
+        Tables are padded; padded classes are masked by a large negative number. A contrastive head gives unit vectors
+        {name: [rows, width]}, `logits` [texts, images], and the `scale` [] and `bias` [] of these.
       streams: the other streams as they are in the end, by name; pooled vectors as streams of one token.
       unfused: {stream: (tokens, mask)} of the streams that no step mixes with another, of texts or of images: `given`
         to a call, they save what made them.

@@ -25,9 +25,14 @@ def _fill(run: Run, name: str, shape: jax.ShapeDtypeStruct, key: jax.Array) -> j
         names.ANSWER_IDS: len(run.vocabulary.answers),
         names.ITM_LABEL: 2,
         names.HIDDEN: 1,
+        names.REGION_LABELS: run.config.tasks.mrm.classes,
         names.KIND: max(1, len(run.vocabulary.kinds)),
     }
     entry = name.rpartition("/")[2]
     if entry in below:
         return jax.random.randint(key, shape.shape, 0, below[entry]).astype(shape.dtype)
-    return jnp.ones(shape.shape, shape.dtype)  # masks, weights, and scores of answers
+    if entry in (names.REGIONS, names.BOXES):
+        return jax.random.uniform(key, shape.shape, shape.dtype)
+    if entry == names.REGION_CLASSES:
+        return jnp.full(shape.shape, 1 / shape.shape[-1], shape.dtype)
+    return jnp.ones(shape.shape, shape.dtype)  # masks, weights, scores of answers, and vectors

@@ -13,13 +13,12 @@ from tqdm import tqdm
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.core.tree import flatten
-from vlfusion_jax.data import images
-from vlfusion_jax.data.examples import canvas_of, fills_texts
+from vlfusion_jax.data.examples import Arrays, concatenate, fills_texts, image_view, layout_of
 from vlfusion_jax.data.records import Source
 from vlfusion_jax.data.vocabulary import Vocabulary
 from vlfusion_jax.serve.inputs import text_arrays
 from vlfusion_jax.serve.retrieval import SIMILARITY, rank
-from vlfusion_jax.serve.scorer import Arrays, Scorer
+from vlfusion_jax.serve.scorer import Scorer
 from vlfusion_jax.train.converted import heads_of
 from vlfusion_jax.train.setup import Run
 
@@ -59,19 +58,20 @@ def read_gallery(source: Source, config: ConfigDict, vocabulary: Vocabulary) -> 
             f"split {data.eval_split!r} has no captions to retrieve: name another with --split, or the field of the "
             "captions in data.fields.caption."
         )
-    canvas = canvas_of(data)
+    layout = layout_of(config)
 
-    def read(number: int) -> tuple[str, np.ndarray, np.ndarray]:
+    def read(number: int) -> tuple[str, Arrays]:
         record = source[number]
-        return record.image_name, *images.place(images.decode_image(record.image, record.image_name), canvas)
+        return record.image_name, image_view(record, layout)
 
     with ThreadPoolExecutor(max(1, data.threads)) as pool:
         rows = tqdm(pool.map(read, chosen), total=len(chosen), desc="reading images", leave=False, disable=None)
-        image_names, pixels, masks = zip(*rows, strict=True)
+        image_names, views = zip(*rows, strict=True)
+    shown = {name: x for name, x in concatenate(views).items() if name in names.SHOWN}
     captions = [source.text_of(number)[0] for number in chosen]
     texts = [text for of_image in captions for text in of_image]
     return Gallery(
-        {names.IMAGE: np.stack(pixels), names.IMAGE_MASK: np.stack(masks)},
+        shown,
         list(image_names),
         texts,
         text_arrays(texts, names.TEXT, vocabulary, data.caption_length, fills_texts(config)),

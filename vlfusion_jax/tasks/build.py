@@ -13,6 +13,7 @@ from vlfusion_jax.models.spec.streams import IMAGE
 from vlfusion_jax.models.steps import stream_widths
 from vlfusion_jax.tasks.answer import AnswerWriting
 from vlfusion_jax.tasks.caption import Captioning
+from vlfusion_jax.tasks.context import ContextAlignment
 from vlfusion_jax.tasks.itc import ImageTextContrast
 from vlfusion_jax.tasks.itm import ImageTextMatching
 from vlfusion_jax.tasks.mlm import MaskedLanguageModelling
@@ -57,6 +58,7 @@ def build_tasks(
         names.ANSWER: lambda view: AnswerWriting(num_tokens, config.answer.smoothing),
         names.NLVR: lambda view: VisualReasoning(),
         names.MRM: lambda view: MaskedRegionModelling(image, config.mrm.target, config.mrm.target, config.mrm.loss),
+        names.CONTEXT: lambda view: ContextAlignment(config.context.loss),
     }
     tasks = tuple(every[task](view) for task, view in views.items())
     for task in tasks:

@@ -30,6 +30,24 @@ def split_batch(batch: Batch, parts: int, records: int) -> Batch:
     return {name: split(x) for name, x in batch.items()}
 
 
+def by_parts(
+    function: Callable[[jax.Array, Batch], dict[str, jax.Array]], batch: Batch, parts: int, records: int
+) -> dict[str, jax.Array]:
+    """What `function` gives for the whole batch, computed part by part: its rows joined, its scalars of any part.
+
+    Args:
+      function: (number of the part, part of the batch) → arrays with a row for each record, or scalars.
+      batch, parts, records: as of `split_batch`.
+    """
+    if parts == 1:
+        return function(jnp.int32(0), batch)
+    micro = split_batch(batch, parts, records)
+    _, found = jax.lax.scan(lambda _, inputs: (None, function(*inputs)), None, (jnp.arange(parts), micro))
+    # Row i of the batch is row i // parts of part i % parts.
+    rows = {name: jnp.swapaxes(x, 0, 1).reshape(-1, *x.shape[2:]) for name, x in found.items() if x.ndim > 1}
+    return rows | {name: x[0] for name, x in found.items() if x.ndim == 1}
+
+
 def accumulate(grad_function: GradFunction, parts: int, records: int) -> GradFunction:
     """Wraps `grad_function(params, batch, scales, rng) → ((value, sums), grads)` to sum over `parts` parts.
 

@@ -17,8 +17,8 @@ from vlfusion_jax.models.fusion import FusionModel
 from vlfusion_jax.models.output import FusionOutput
 from vlfusion_jax.tasks.itc import ImageTextContrast
 from vlfusion_jax.tasks.task import Batch, Metrics, Task
-from vlfusion_jax.train.accumulate import GradFunction, split_batch
-from vlfusion_jax.train.views import run_views
+from vlfusion_jax.train.accumulate import GradFunction, by_parts
+from vlfusion_jax.train.views import images_in, run_views
 
 _PART = "part_of_contrast/"  # batch entries: what the contrast of the whole batch asks of each row
 _LOSS = "loss"
@@ -62,21 +62,14 @@ def with_contrast(grad_function: GradFunction, model: FusionModel, task: ImageTe
     """
 
     def vectors_of(params: Any, batch: Batch, rng: jax.Array) -> dict[str, jax.Array]:
-        micro = split_batch(batch, parts, batch[names.IMAGE].shape[0])
+        def of_part(i: jax.Array, part: Batch) -> dict[str, jax.Array]:
+            return task.vectors(run_views(model, params, part, (task,), jax.random.fold_in(rng, i))[names.PLAIN])
 
-        def part(_: None, inputs: tuple[jax.Array, Batch]) -> tuple[None, dict[str, jax.Array]]:
-            i, part_batch = inputs
-            output = run_views(model, params, part_batch, (task,), jax.random.fold_in(rng, i))[names.PLAIN]
-            return None, task.vectors(output)
-
-        _, found = jax.lax.scan(part, None, (jnp.arange(parts), micro))
-        # Row i of the batch is row i // parts of part i % parts.
-        rows = {name: jnp.swapaxes(x, 0, 1).reshape(-1, *x.shape[2:]) for name, x in found.items() if x.ndim > 1}
-        return rows | {name: x[0] for name, x in found.items() if x.ndim == 1}
+        return by_parts(of_part, batch, parts, images_in(batch))
 
     def whole(params: Any, batch: Batch, scales: dict[str, jax.Array], rng: jax.Array) -> Any:
         rows = {name: x for name, x in batch.items() if name not in task.of_the_batch}
-        images = batch[names.IMAGE].shape[0]
+        images = images_in(batch)
         found = vectors_of(params, rows, rng)
         loss, asked = jax.value_and_grad(task.loss_of)(found, batch)
         asked = {name: x if x.ndim else jnp.full(images, x / images) for name, x in asked.items()}

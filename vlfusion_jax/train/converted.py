@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from vlfusion_jax.config.cells import reads_regions
 from vlfusion_jax.config.schema import default_config
 from vlfusion_jax.convert.hugging_face import Imported
 from vlfusion_jax.core import names
@@ -44,6 +45,7 @@ def converted_config(imported: Imported, name: str) -> ConfigDict:
     config.data.source = "jsonl"
     if all(imported.sizes.image_size):  # else it reads no pictures
         config.data.image_size = imported.sizes.image_size
+    config.data.regions = imported.model.regions if reads_regions(imported.model) else 0
     canvas = imported.images.canvas if imported.images else Canvas(imported.sizes.image_size, "stretch")
     config.data.resize, config.data.resample = canvas.resize, canvas.resample
     config.data.side_multiple = canvas.multiple
@@ -88,7 +90,7 @@ def start_from(config: ConfigDict, path: str) -> None:
     stored = load_stored(load_meta(path)["config"], path)
     config.model = stored.model
     config.init_from = path
-    sizing = ("image_size", "resize", "shorter_side", "side_multiple", "resample")
+    sizing = ("image_size", "resize", "shorter_side", "side_multiple", "resample", "regions")
     for key in (*sizing, "question_length", "caption_length", "answer_length"):
         config.data[key] = stored.data[key]
 
@@ -120,6 +122,7 @@ def sizes_of(config: ConfigDict, vocabulary: Vocabulary) -> Given:
         max(config.data.question_length, config.data.caption_length),
         tuple(config.data.image_size),
         config.tasks.vqa.hidden,
+        config.data.regions,
     )
 
 

@@ -16,6 +16,7 @@ from vlfusion_jax.models.fusion import FusionModel
 from vlfusion_jax.models.inputs import input_shapes
 from vlfusion_jax.optim.schedules import piecewise_linear
 from vlfusion_jax.tasks.task import Batch, Task
+from vlfusion_jax.train.accumulate import by_parts
 from vlfusion_jax.train.state import TrainState
 from vlfusion_jax.train.step import TrainStep
 from vlfusion_jax.train.views import view_inputs
@@ -46,8 +47,8 @@ def started(config: Any, model: FusionModel, params: Any) -> dict[str, Any]:
 def with_momentum(train_step: TrainStep, model: FusionModel, tasks: Sequence[Task], config: Any) -> TrainStep:
     """`train_step` on a batch that also has the averaged model's vectors, with the average and the queue moved on.
 
-    The average takes its step before it is used, as in ALBEF. It reads without dropout. A step whose `tasks` contrast
-    nothing, where one is drawn for each, is given no vectors.
+    The average takes its step before it is used, as in ALBEF. It reads without dropout, in micro-batches. A step whose
+    `tasks` contrast nothing, where one is drawn for each, is given no vectors.
     """
     contrasts = any(task.name == names.ITC for task in tasks)
     itc = config.tasks.itc
@@ -57,7 +58,13 @@ def with_momentum(train_step: TrainStep, model: FusionModel, tasks: Sequence[Tas
         queue, rate = state.extras[QUEUE], itc.momentum
         average = jax.tree.map(lambda m, p: rate * m + (1 - rate) * p, state.extras[PARAMS], state.params)
         inputs = view_inputs(batch, names.PLAIN)
-        found = model.apply({"params": average}, inputs, (names.CONTRASTIVE,)).logits[names.CONTRASTIVE]
+
+        def vectors(i: jax.Array, part: Batch) -> dict[str, jax.Array]:
+            del i
+            output = model.apply({"params": average}, view_inputs(part, names.PLAIN), (names.CONTRASTIVE,))
+            return {name: output.logits[names.CONTRASTIVE][name] for name in (names.TEXT, names.IMAGE)}
+
+        found = by_parts(vectors, batch, config.train.micro_batches, config.train.batch_size)
         more = {
             names.TEACHER_TEXT: found[names.TEXT],
             names.TEACHER_IMAGE: found[names.IMAGE],

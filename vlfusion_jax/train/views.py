@@ -23,10 +23,15 @@ _EVALUATION = 0  # seed of the draws of an evaluation
 
 
 def view_inputs(batch: Batch, view: str) -> dict[str, jax.Array]:
-    """The model's inputs for one view: the image and that view's entries under their bare names."""
+    """The model's inputs for one view: what is shown of the images, and that view's entries under their bare names."""
     prefix = names.key(view, "")
     inputs = {name.removeprefix(prefix): value for name, value in batch.items() if name.startswith(prefix)}
-    return inputs | {names.IMAGE: batch[names.IMAGE], names.IMAGE_MASK: batch[names.IMAGE_MASK]}
+    return inputs | {name: batch[name] for name in names.SHOWN if name in batch}
+
+
+def images_in(batch: Batch) -> int:
+    """How many images a batch shows."""
+    return next(len(batch[name]) for name in names.SHOWN if name in batch)
 
 
 def together(lengths: Mapping[str, int]) -> list[tuple[str, ...]]:
@@ -120,7 +125,7 @@ def _side_by_side(views: Sequence[Mapping[str, jax.Array]]) -> tuple[dict[str, j
     inputs = {name: value for view in views for name, value in view.items()}
     if names.TEXT not in inputs:
         return inputs, [None] * len(views)
-    records = min(len(views[0][key]) for key in (names.IMAGE, names.TEXT))  # of a pair one text, two images
+    records = min(images_in(inputs), len(views[0][names.TEXT]))  # of a pair one text, two images
     counts = [len(view[names.TEXT]) // records for view in views]
     of = sum(counts)
     for name in [name for name in _OF_TEXTS if name in inputs]:
@@ -149,7 +154,7 @@ def _hard_pairs(
     given = {stream: jax.tree.map(lambda x, r=rows[stream]: x[r], pair) for stream, pair in plain.unfused.items()}
     read = {
         name: inputs[name][texts if name in _OF_TEXTS else images]
-        for name in (*_OF_TEXTS, names.IMAGE, names.IMAGE_MASK)
+        for name in (*_OF_TEXTS, *names.SHOWN)
         if name in inputs
     }
     return read, given

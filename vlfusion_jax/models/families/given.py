@@ -13,6 +13,7 @@ class Given:
       text_length: padded tokens of the longest text.
       image_size: height and width of the canvas, in pixels.
       answer_hidden: hidden width of the answer head; 0 = as the family has it.
+      regions: room for regions of an image; 0 = as the family has it.
       shorter_side: to which images are brought, the longer one following, in pixels; 0 = they fill the canvas.
     """
 
@@ -21,6 +22,7 @@ class Given:
     text_length: int
     image_size: tuple[int, int]
     answer_hidden: int = 0
+    regions: int = 0
     shorter_side: int = 0
 
 

@@ -22,27 +22,23 @@ def with_masked_regions(spec: ModelSpec, task: Any) -> ModelSpec:
       UserError: the model's image tokens are no cells that can be hidden.
     """
     image = next((each for each in spec.inputs if each.stream == IMAGE), None)
-    _check_cells(image, task.target)
+    _check_cells(image)
     features = image.features if isinstance(image, RegionInput) else 3 * image.patch**2
-    size = features if task.target == "feature" else math.prod(COLOURS)
+    classes = math.prod(COLOURS) if image.patch else task.classes
+    size = features if task.target == "feature" else classes
     head = RegionHead(((task.target, size),), "gelu", 1e-12)
     hiding = isinstance(image, RegionInput) and image.form == "uniter"
     inputs = tuple(replace(each, mask_vector=True) if hiding and each is image else each for each in spec.inputs)
     return replace(spec, inputs=inputs, heads=tuple(sorted((*spec.heads, (names.MRM, head)))))
 
 
-def _check_cells(image: ImageInput | RegionInput | None, target: str) -> None:
+def _check_cells(image: ImageInput | RegionInput | None) -> None:
     off = "or set tasks.mrm.weight=0"
     if image is None:
         raise UserError(
             f"task mrm hides parts of the image, but the model reads none: take another model.family, {off}."
         )
     if isinstance(image, RegionInput):
-        if not image.patch and target == "class":
-            raise UserError(
-                "tasks.mrm.target is 'class', the colours of patches, but the model reads regions of a detector: set "
-                f"model.region_patch, in pixels, or tasks.mrm.target=feature, {off}."
-            )
         return
     if image.tokens != "patch":
         raise UserError(

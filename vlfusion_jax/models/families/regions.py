@@ -7,7 +7,7 @@ from vlfusion_jax.models.spec.inputs import RegionInput
 
 # Hyperparameters that every family on regions has.
 REGIONS = {
-    "regions": 36,  # of an image, padding included
+    "regions": 36,  # of an image, padding included, where data.regions does not say
     "region_features": 2048,  # numbers that describe a region
     "region_patch": 0,  # side of the patches that are the regions, in pixels; 0 = the batch gives regions
 }
@@ -25,6 +25,6 @@ def region_input(form: str, model: Any, given: Given, width: int, **more: Any) -
     """
     patch, more = model.region_patch, more | {"whole": form == "vilbert"}
     if not patch:
-        return RegionInput(form, model.region_features, width, model.regions, **more)
+        return RegionInput(form, model.region_features, width, given.regions or model.regions, **more)
     cells = (given.image_size[0] // patch) * (given.image_size[1] // patch)
     return RegionInput(form, 3 * patch**2, width, cells, patch=patch, size=given.image_size, **more)

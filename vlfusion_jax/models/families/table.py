@@ -30,6 +30,7 @@ from vlfusion_jax.models.families import (
     visualbert,
     vit,
 )  # fmt: skip
+from vlfusion_jax.models.families.context import with_context
 from vlfusion_jax.models.families.given import ANY_GIVEN, Given
 from vlfusion_jax.models.families.masked_regions import with_masked_regions
 from vlfusion_jax.models.spec.inputs import ImageInput, RegionInput, TextInput
@@ -146,13 +147,15 @@ def model_spec(config: ConfigDict, num_tokens: int, num_answers: int) -> ModelSp
     lengths[names.ANSWER] = max(lengths[names.ANSWER], config.data.answer_length)
     longest = max([lengths[task] for task in lengths if config.tasks[task].weight > 0], default=1)
     given = Given(
-        num_tokens, max(1, num_answers), longest, tuple(config.data.image_size), config.tasks.vqa.hidden
+        num_tokens, max(1, num_answers), longest, tuple(config.data.image_size), config.tasks.vqa.hidden,
+        config.data.regions,
     )  # fmt: skip
     spec = FAMILIES[config.model.family].spec(config.model, given)
     _check_fit(spec, given)
     if config.tasks.nlvr.weight > 0:
         _check_pairs(spec)
-    return with_masked_regions(spec, config.tasks.mrm) if config.tasks.mrm.weight else spec
+    spec = with_masked_regions(spec, config.tasks.mrm) if config.tasks.mrm.weight else spec
+    return with_context(spec, config.tasks.context.width) if config.tasks.context.weight else spec
 
 
 def answers_questions(model: ConfigDict) -> bool:

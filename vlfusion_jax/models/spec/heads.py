@@ -30,7 +30,7 @@ class WordHead:
 
 @dataclass(frozen=True)
 class ClassHead:
-    """Logits of classes from the fused vector.
+    """Logits of classes, or the numbers of another vector, from the fused one.
 
     Attributes:
       classes: how many.
