@@ -84,7 +84,8 @@ def albef_config() -> Callable[..., ConfigDict]:
         config.model = hyperparameters(
             "albef", "tiny", width=16, mlp_width=32, text_layers=1, fusion_layers=1, image_width=16, image_mlp_width=40,
             image_layers=1, patch_size=8, contrastive_width=8, text_positions=12,
-            decoder_layers=int("caption" in weights),
+            decoder_layers=int(bool({"caption", "answer"} & set(weights))),
+            decoder_reads="question" if "answer" in weights else "image",
         )  # fmt: skip
         settings = {
             "data.image_size": (16, 24), "data.question_length": 6, "data.caption_length": 9, "tasks.mlm.rate": 0.3,

@@ -20,6 +20,16 @@ def test_everything_beside_everything():
     ]
 
 
+def test_answers_that_are_written_have_the_same_bound():
+    metrics = {"answer_token_accuracy": 0.9, "answer_accuracy": 0.5, "answer_accuracy_odd": 0.25, "answer_loss": 1.5}
+    assert format_table(metrics, {"accuracy_blind": 0.4, "accuracy_blind_odd": 0.2}, {}).splitlines()[2:] == [
+        "answer_accuracy          50.0 %         40.0 %",
+        "answer_accuracy_odd      25.0 %         20.0 %",
+        "answer_token_accuracy    90.0 %",
+        "answer_loss              1.5000",
+    ]
+
+
 def test_columns_without_figures_are_left_out():
     assert format_table({"mlm_accuracy": 0.25}, {}, {}).splitlines() == [
         "              this run",

@@ -121,6 +121,15 @@ def test_blip_equals_the_count(variant, head, target_tokens, texts):
     assert round(IMAGES * texts * sum(parts.values())) == counted(spec, inputs, (head,))
 
 
+@pytest.mark.parametrize(("reads", "head"), [("image", names.CAPTION), ("question", names.ANSWER)])
+def test_a_decoder_of_albef_equals_the_count(reads, head):
+    model = hyperparameters("albef", "tiny", decoder_layers=2, decoder_reads=reads)
+    spec = FAMILIES["albef"].spec(model, Given(50, 7, TOKENS, (24, 32)))
+    inputs = input_shapes(spec.inputs, IMAGES, TOKENS)
+    parts = part_flops(spec, TOKENS, (head,), target_tokens=TOKENS)
+    assert round(IMAGES * sum(parts.values())) == counted(spec, inputs, (head,))
+
+
 @pytest.mark.parametrize("family", ["clip", "siglip", "meter", "albef", "bridgetower"])
 def test_a_tower_s_image_is_pooled_once_for_all_its_texts(family):
     spec = FAMILIES[family].spec(hyperparameters(family, "tiny"), Given(50, 7, TOKENS, (24, 32)))

@@ -12,7 +12,7 @@ import transformers
 from tests.parity.conftest import TINY, Pair, close, gradients_close, seeds
 from vlfusion_jax.convert.families.blip import CAPTIONING, QUESTIONS, RETRIEVAL
 from vlfusion_jax.core import names
-from vlfusion_jax.core.tree import nested
+from vlfusion_jax.core.tree import flatten, nested
 from vlfusion_jax.models.families import blip
 from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.families.pixels import CLIP
@@ -21,6 +21,8 @@ from vlfusion_jax.models.fusion import FusionModel
 from vlfusion_jax.models.output import FusionOutput
 from vlfusion_jax.models.parameters import param_shapes
 from vlfusion_jax.ops.losses import smoothed_cross_entropy
+from vlfusion_jax.tasks.answer import AnswerWriting
+from vlfusion_jax.train.views import run_views
 
 IGNORED = -100
 
@@ -209,6 +211,33 @@ def test_gradient_of_the_loss(convert, kind):
     run_theirs(pair, inputs)[0].loss.backward()
     found = pair.gradient(inputs, lambda output: loss_of(output.logits[pair.ours.heads[0]], inputs, config))
     gradients_close(found, pair.their_gradient())
+
+
+def test_loss_and_gradient_of_the_task(convert):
+    """Two questions of each image in one pass; theirs is the mean over all tokens, ours over the questions."""
+    config = draw(10, QUESTIONS)
+    pair, inputs = convert(transformers.BlipForQuestionAnswering, config, 10), draw_inputs(config, 10, QUESTIONS, 6)
+    images, lengths = np.arange(3).repeat(2), np.array([9, 4, 3, 6, 7, 5])
+    inputs[names.IMAGE] = inputs[names.IMAGE][images]
+    inputs[names.mask_of(names.TARGET)] = mask = (np.arange(9) < lengths[:, None]).astype(np.int32)
+    theirs, _ = run_theirs(pair, inputs)
+    theirs.loss.backward()
+
+    texts = {name: x for name, x in inputs.items() if name.startswith((names.TEXT, names.TARGET))}
+    texts[names.WORD_WEIGHTS] = np.pad(mask[:, 1:], ((0, 0), (0, 1))).astype(np.float32)
+    batch = {names.key(names.ANSWERED, name): x for name, x in texts.items()}
+    batch |= {name: inputs[name][::2] for name in (names.IMAGE, names.IMAGE_MASK)}
+    text, model = config.text_config, FusionModel(pair.ours.spec)
+    task = AnswerWriting(text.vocab_size, text.label_smoothing)
+
+    def loss(params):
+        output = run_views(model, params, batch, [task], None)[names.ANSWERED]
+        return task.loss(output, batch) / task.weight(batch)
+
+    value, found = jax.jit(jax.value_and_grad(loss))(nested(pair.ours.params))
+    by_tokens = 6 / (lengths - 1).sum()
+    close(value * by_tokens, theirs.loss, TINY)
+    gradients_close({path: x * by_tokens for path, x in flatten(found).items()}, pair.their_gradient())
 
 
 def test_gradient_of_matching_and_cosines(convert):

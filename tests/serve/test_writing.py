@@ -177,6 +177,11 @@ def test_answers_among_candidates(answerer):
         ours.answer(PICTURES[0], TEXTS[1], candidates="zebra")
 
 
+def test_what_is_converted_has_the_task_of_its_head(captioner, answerer):
+    for model, task in ((captioner.ours, names.CAPTION), (answerer.ours, names.ANSWER)):
+        assert [name for name in names.TASKS if model.config.tasks[name].weight] == [task]
+
+
 def test_what_a_model_does_not_write_is_said(captioner, answerer):
     with pytest.raises(UserError, match=r"writes no captions: it has no head 'caption'; it answers questions"):
         answerer.ours.caption(PICTURES[0])

@@ -34,19 +34,27 @@ def tasks_of(*chosen: str):
 
 
 @pytest.mark.parametrize(
-    "chosen", [("mlm",), ("itm", "vqa"), ("mlm", "itm", "vqa"), ("itc", "wpa", "caption", "context")]
+    "chosen",
+    [
+        ("mlm",),
+        ("itm", "vqa"),
+        ("mlm", "itm", "vqa"),
+        ("itc", "wpa", "caption", "context"),
+        ("vqa", "answer"),
+    ],
 )
 @pytest.mark.parametrize("negatives", ["random", "hard"])
 def test_tasks_of_positive_weight(chosen, negatives):
     tasks = tasks_of(*chosen)
     tasks.vqa.loss, tasks.itm.negatives, tasks.context.loss = "ce", negatives, "cosine"
-    spec = with_context(spec_of("albef", decoder_layers=1), 7)
+    reads = "question" if "answer" in chosen else "image"
+    spec = with_context(spec_of("albef", decoder_layers=1, decoder_reads=reads), 7)
     built = {task.name: task for task in build_tasks(tasks, spec, 9, 5, ("a", "b"))}
     assert set(built) == set(chosen)
     pairs = names.HARD if negatives == "hard" else names.MATCH
     views = {
         "mlm": "masked", "itm": pairs, "itc": "plain", "wpa": pairs, "caption": "written", "vqa": "question",
-        "context": "reference",
+        "context": "reference", "answer": "answered",
     }  # fmt: skip
     assert {name: task.view for name, task in built.items()} == {name: views[name] for name in chosen}
     if "vqa" in chosen:
@@ -62,6 +70,11 @@ def test_tasks_of_positive_weight(chosen, negatives):
     [
         ("vilt", "itc", "tasks.itc reads head 'contrastive'"),
         ("albef", "caption", "tasks.caption reads head 'caption' .albef's with model.decoder_layers, vilt's with"),
+        (
+            "albef",
+            "answer",
+            "tasks.answer reads head 'answer' .blip's of model.variant vqa, albef's with model.decoder",
+        ),
         ("clip", "mlm", "tasks.mlm reads head 'mlm'"),
         ("albef", "nlvr", "tasks.nlvr reads head 'nlvr'"),
     ],

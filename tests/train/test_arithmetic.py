@@ -21,6 +21,7 @@ ALL = ("mlm", "itm", "itc", "wpa", "caption", "vqa", "context")
         (ALL, "random"), (ALL, "hard"), (("itm",), "hard"), (("wpa",), "hard"), (("itc",), "random"),
         (("caption",), "random"), (("mlm", "caption"), "random"), (("itc", "caption"), "random"),
         (("mlm", "itm", "wpa"), "random"), (("mlm", "itm", "itc"), "hard"),
+        (("answer",), "random"), (("itc", "mlm", "vqa", "answer"), "random"),
         (("context",), "random"), (("context", "caption"), "random"), (("itc", "context", "mlm"), "random"),
     ],
 )  # fmt: skip

@@ -67,7 +67,7 @@ def config_of(albef_config, folder) -> Callable:
 @pytest.fixture(scope="module")
 def vocabulary(config_of):
     config = config_of(WEIGHTS)
-    return build_vocabulary([open_source(config.data, "train")], config.data)
+    return build_vocabulary([open_source(config.data, "train")], config.data, writes_answers=True)
 
 
 @pytest.fixture(scope="module")
@@ -87,16 +87,25 @@ def run(config_of, vocabulary):
     return build(config_of(WEIGHTS), vocabulary, jax.devices()[:1])
 
 
+def scaled(state):
+    """Random parameters, large enough that each task's loss depends on its batch."""
+    return jax.tree.map(lambda x: x * 5 if x.ndim > 1 else x, state.params)
+
+
 @pytest.fixture(scope="module")
 def params(run, random_state):
-    """Random, and large enough that each task's loss depends on its batch."""
-    return jax.tree.map(lambda x: x * 5 if x.ndim > 1 else x, random_state(run).params)
+    return scaled(random_state(run))
 
 
 @pytest.fixture(scope="module")
 def gradient(run, params, batch_of):
-    """Function scales -> ((value, sums), gradient by path), of all tasks on the first batch."""
-    objective, batch = make_objective(run.model, run.tasks), batch_of(run.config)
+    """See `gradient_of`."""
+    return gradient_of(run, params, batch_of(run.config))
+
+
+def gradient_of(run, params, batch):
+    """Function scales -> ((value, sums), gradient by path), of all tasks on a batch."""
+    objective = make_objective(run.model, run.tasks)
     compute = jax.jit(lambda scales: jax.value_and_grad(objective, has_aux=True)(params, batch, scales, KEY))
 
     def make(scales):
@@ -127,10 +136,22 @@ def some_of(*quick):
 
 @pytest.mark.parametrize("task", some_of("itm", "itc", "wpa", "context"))
 def test_twice_the_weight_is_twice_the_task_s_part(run, gradient, batch_of, config_of, vocabulary, params, task):
-    """That part is the gradient of a run of this task alone, by its own objective and batch."""
-    batch = batch_of(run.config)
-    once, twice = (gradient(scales_of(run, batch, WEIGHTS | {task: k * WEIGHTS[task]}))[1] for k in (1, 2))
     alone = build(config_of({task: WEIGHTS[task]}), vocabulary, jax.devices()[:1])
+    check_twice_the_weight(run, alone, gradient, batch_of, params, WEIGHTS, task)
+
+
+def test_so_it_is_where_answers_are_written(config_of, vocabulary, random_state, batch_of):
+    weights = {"mlm": 1.5, "vqa": 0.4, "answer": 0.7}
+    run, alone = (build(config_of(each), vocabulary, jax.devices()[:1]) for each in (weights, {"answer": 0.7}))
+    params = scaled(random_state(run))
+    gradient = gradient_of(run, params, batch_of(run.config))
+    check_twice_the_weight(run, alone, gradient, batch_of, params, weights, "answer")
+
+
+def check_twice_the_weight(run, alone, gradient, batch_of, params, weights, task):
+    """The task's part is the gradient of a run of this task alone, by its own objective and batch."""
+    batch = batch_of(run.config)
+    once, twice = (gradient(scales_of(run, batch, weights | {task: k * weights[task]}))[1] for k in (1, 2))
     own = {name: leaf for name, leaf in params.items() if name in alone.abstract_state.params}
     own_batch, objective = batch_of(alone.config), make_objective(alone.model, alone.tasks)
     scales = task_scales(alone.tasks, alone.config)(own_batch, jnp.int32(0))
@@ -140,7 +161,7 @@ def test_twice_the_weight_is_twice_the_task_s_part(run, gradient, batch_of, conf
     assert 1e-3 < norm(expected) < norm(twice)
     assert norm(errors) < 1e-5 * norm(twice)
     rest = {path: once[path] - expected[path] for path in once}
-    others = gradient(scales_of(run, batch, WEIGHTS | {task: 0.0}))[1]
+    others = gradient(scales_of(run, batch, weights | {task: 0.0}))[1]
     assert norm({path: rest[path] - others[path] for path in once}) < 1e-5 * norm(twice)
 
 

@@ -97,7 +97,8 @@ def _build_official(name: str, manual_dir: Path, data_dir: Path) -> None:
 def _check(config: ConfigDict) -> None:
     splits = dict.fromkeys((config.data.train_split, config.data.eval_split))
     sources = {split: open_source(config.data, split) for split in splits}
-    vocabulary = build_vocabulary([sources[config.data.train_split]], config.data)
+    training, writes = sources[config.data.train_split], config.tasks.answer.weight > 0
+    vocabulary = build_vocabulary([training], config.data, writes_answers=writes)
     print(f"vocabulary: {vocabulary.size} tokens; {len(vocabulary.answers)} answers {_listed(vocabulary.answers)}")
     for split, source in sources.items():
         print(f"\n{split}")

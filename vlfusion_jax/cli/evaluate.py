@@ -32,6 +32,7 @@ from vlfusion_jax.evals.retrieval import DEPTHS
 from vlfusion_jax.evals.runner import evaluate
 from vlfusion_jax.evals.table import format_table
 from vlfusion_jax.models.families.table import load_stored
+from vlfusion_jax.serve.answering import answering_evaluator
 from vlfusion_jax.serve.captioning import split_metrics
 from vlfusion_jax.serve.gallery import retrieval_evaluator
 from vlfusion_jax.train.begin import say
@@ -77,15 +78,18 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
 def evaluator(job: Run, test: Source) -> Callable[[Any], dict[str, float]]:
     """Function parameters → metrics over all of `test`, the same on every host.
 
-    Those of the tasks; of a run that compares images and texts also recall, of one that writes captions their scores.
+    Those of the tasks; of a run that compares images and texts also recall, of one that writes captions their scores,
+    of one that writes answers the score of those it chooses.
     """
     rows, tasks = local_rows(job.batch_sharding, job.config.eval.batch_size), job.config.tasks
     recalls = retrieval_evaluator(job, test) if tasks.itc.weight else None
+    answers = answering_evaluator(job, test) if tasks.answer.weight else None
 
     def metrics_of(params: Any) -> dict[str, float]:
         with contextlib.closing(eval_batches(job.config, test, job.vocabulary, rows=rows)) as batches:
             metrics = evaluate(job, params, batches)
         metrics |= recalls(params) if recalls else {}
+        metrics |= answers(params) if answers else {}
         return metrics | (split_metrics(job, params, test) if tasks.caption.weight else {})
 
     return metrics_of
@@ -97,7 +101,10 @@ def other_metrics(config: ConfigDict) -> list[str]:
     recalls = [f"{way}_r{depth}" for way in ("text_to_image", "image_to_text") for depth in DEPTHS]
     recalls += [f"similarity_{name}" for name in recalls] if tasks.itm.weight else []
     captions = [*CAPTIONING_METRICS, *["caption_pattern_accuracy"] * bool(config.eval.caption_pattern)]
-    return recalls * (tasks.itc.weight > 0) + captions * (tasks.caption.weight > 0)
+    answers = ["answer_accuracy"]
+    return (
+        recalls * (tasks.itc.weight > 0) + captions * (tasks.caption.weight > 0) + answers * (tasks.answer.weight > 0)
+    )
 
 
 def judge_split(job: Run, params: Any, test: Source) -> Judgements | None:

@@ -43,7 +43,8 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
         return
     config = parse_with_config(values, arguments)
     start_devices(values)
-    vocabulary = build_vocabulary([open_source(config.data, config.data.train_split)], config.data)
+    training, writes = open_source(config.data, config.data.train_split), config.tasks.answer.weight > 0
+    vocabulary = build_vocabulary([training], config.data, writes_answers=writes)
     job = build(config, vocabulary)
     mesh = " × ".join(f"{axis}={size}" for axis, size in job.strategy.mesh.shape.items())
     print(f"sharding {config.sharding}: mesh {mesh}")

@@ -36,7 +36,8 @@ def open_splits(data: ConfigDict) -> Splits:
 
 def prepare(config: ConfigDict, splits: Splits, workdir: Path) -> Run:
     """The run of `config` in `workdir`, held to fit its data; nothing is allocated or written."""
-    vocabulary = build_vocabulary([splits.training], config.data, _vocabulary_to_go_on_with(config, workdir))
+    base, writes = _vocabulary_to_go_on_with(config, workdir), config.tasks.answer.weight > 0
+    vocabulary = build_vocabulary([splits.training], config.data, base, writes)
     check_data(config, splits.training, vocabulary)
     check_eval_data(config, splits.test, vocabulary)
     if config.tasks.vqa.weight:

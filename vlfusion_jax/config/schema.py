@@ -56,6 +56,7 @@ def _data() -> ConfigDict:
     data.resample = "auto"  # nearest | bilinear | bicubic | lanczos | box | hamming; auto: bicubic, of fit bilinear
     data.question_length = 16  # tokens, [CLS] and [SEP] included; longer questions are cut
     data.caption_length = 48  # tokens, [CLS] and [SEP] included; longer captions are cut
+    data.answer_length = 10  # of an answer that is written: tokens, [CLS] and [SEP] included; longer ones are cut
     data.questions_per_image = 1  # questions asked of each image of a training batch
     data.vocab_size = 512  # most entries of a tokenizer trained on the run's own text
     data.tokenizer = ""  # path of a tokenizer.json; '' = train one on the run's own text
@@ -115,6 +116,8 @@ def _tasks() -> ConfigDict:
     tasks.vqa = ConfigDict({"weight": 1.0, "schedule": ()})
     tasks.vqa.loss = "bce"  # bce (soft targets) | ce
     tasks.vqa.hidden = 0  # hidden channels of the answer head; 0 = twice the width
+    tasks.answer = ConfigDict({"weight": 0.0, "schedule": ()})  # the answer, written word by word
+    tasks.answer.smoothing = 0.1  # share of each word's target that is spread over all words
     tasks.nlvr = ConfigDict({"weight": 0.0, "schedule": ()})  # on pairs of images, by itself
     return tasks
 

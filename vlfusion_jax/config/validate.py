@@ -46,7 +46,14 @@ _NOT_NEGATIVE = (
     "optim.clip_norm", "train.eval_every", "checkpoint.every", "audit.max_replicated_kib",
 )  # fmt: skip
 
-_BELOW_ONE = ("optim.b1", "optim.b2", "tasks.itc.momentum", "tasks.itc.soft_share", "tasks.caption.smoothing")
+_BELOW_ONE = (
+    "optim.b1",
+    "optim.b2",
+    "tasks.itc.momentum",
+    "tasks.itc.soft_share",
+    "tasks.caption.smoothing",
+    "tasks.answer.smoothing",
+)
 
 # [PAD] [UNK] [CLS] [SEP] [MASK] and at least one piece.
 _SMALLEST_VOCABULARY = 6
@@ -142,7 +149,7 @@ def _check_data(config: ConfigDict) -> None:
         raise UserError("data.source is 'tfds'; name the data set too, such as tfds:coco_captions.")
     for key in ("train_split", "eval_split"):
         _require(bool(data[key]), f"data.{key}", data[key], "must name a split")
-    for key in ("question_length", "caption_length"):
+    for key in ("question_length", "caption_length", "answer_length"):
         _require(data[key] >= _SHORTEST_TEXT, f"data.{key}", data[key], f"must be at least {_SHORTEST_TEXT}")
     if not data.tokenizer:
         rule = f"must be at least {_SMALLEST_VOCABULARY}, or set data.tokenizer"

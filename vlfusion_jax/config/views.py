@@ -15,6 +15,7 @@ def views_of(tasks: Any) -> dict[str, str]:
         names.WPA: pairs,
         names.CAPTION: names.WRITTEN,
         names.VQA: names.QUESTION,
+        names.ANSWER: names.ANSWERED,
         names.NLVR: names.STATEMENT,
         names.MRM: names.MASKED_IMAGE,
         names.CONTEXT: names.REFERENCE,

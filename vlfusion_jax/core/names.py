@@ -40,6 +40,7 @@ MATCH = "match"  # the image's own caption, or another's
 MASKED_IMAGE = "masked_image"  # its own caption, with cells of the image hidden
 PLAIN = "plain"  # its own caption
 WRITTEN = "written"  # its own caption, to be written
+ANSWERED = "answered"  # a question, with an answer to be written
 REFERENCE = "reference"  # its own caption, with a vector that is given for it
 HARD = "hard"  # pairs made of `PLAIN` on the device: all that match, then those most alike of the others
 STATEMENT = "statement"  # about a pair of images
@@ -110,7 +111,7 @@ CONTEXT = "context"
 ANSWER = "answer"  # a text, where VQA is a class
 LOG_VARIANCE = "log_variance"  # parameters that weight the tasks
 MASK_VECTOR = "mask_vector"  # parameter that stands where regions are hidden
-TASKS = (MLM, ITM, ITC, WPA, CAPTION, VQA, NLVR, MRM, CONTEXT)
+TASKS = (MLM, ITM, ITC, WPA, CAPTION, VQA, ANSWER, NLVR, MRM, CONTEXT)
 VERDICTS = ("false", "true")  # classes of NLVR, by number
 
 # Data sets, as `data.source` names them; the official ones are built from their authors' files.
@@ -147,6 +148,7 @@ TASK = "task"
 NEGATIVES = "negatives"
 MASKING = "masking"
 HIDING = "hiding"
+ANSWERING = "answering"
 MATCHING = "matching"
 AUGMENT = "augment"
 SCENES = "scenes"

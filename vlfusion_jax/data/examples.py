@@ -30,6 +30,7 @@ class Layout:
     questions: int
     question_length: int
     caption_length: int
+    answer_length: int
     fill_texts: bool
     mask_rate: float
     whole_word: bool
@@ -58,7 +59,7 @@ class Layout:
     @property
     def asks(self) -> bool:
         """Whether a view shows a question, or a statement."""
-        return bool(self.views & {names.QUESTION, names.STATEMENT})
+        return bool(self.views & {names.QUESTION, names.ANSWERED, names.STATEMENT})
 
     @property
     def images(self) -> int:
@@ -95,6 +96,7 @@ def layout_of(config: ConfigDict) -> Layout:
         questions=data.questions_per_image,
         question_length=data.question_length,
         caption_length=data.caption_length,
+        answer_length=data.answer_length,
         fill_texts=fills_texts(config),
         mask_rate=config.tasks.mlm.rate,
         whole_word=config.tasks.mlm.whole_word,
@@ -153,6 +155,13 @@ def row_shapes(layout: Layout, vocabulary: Vocabulary) -> dict[str, tuple[tuple[
             names.mask_of(names.TARGET): ((1, layout.caption_length), np.int32),
             names.WORD_WEIGHTS: ((1, layout.caption_length), np.float32),
         },
+        names.ANSWERED: {
+            names.TEXT: ((rows, tokens), np.int32),
+            names.TEXT_MASK: ((rows, tokens), np.int32),
+            names.TARGET: ((rows, layout.answer_length), np.int32),
+            names.mask_of(names.TARGET): ((rows, layout.answer_length), np.int32),
+            names.WORD_WEIGHTS: ((rows, layout.answer_length), np.float32),
+        },
         names.REFERENCE: {
             names.TEXT: ((1, layout.caption_length), np.int32),
             names.TEXT_MASK: ((1, layout.caption_length), np.int32),
@@ -174,6 +183,12 @@ def row_shapes(layout: Layout, vocabulary: Vocabulary) -> dict[str, tuple[tuple[
 def is_answerable(question: Question, vocabulary: Vocabulary) -> bool:
     """Whether an answer of the question is a class of the vocabulary."""
     return any(answer in vocabulary.answer_id for answer, _ in question.answers)
+
+
+def draw_answer(question: Question, rng: np.random.Generator) -> str:
+    """One of the question's answers, which it must have, in proportion to their scores; any of them, class or not."""
+    scores = np.array([score for _, score in question.answers])
+    return question.answers[rng.choice(len(scores), p=scores / scores.sum())][0]
 
 
 def sample_questions(
@@ -229,8 +244,6 @@ def question_view(questions: Sequence[Question], weights: np.ndarray, layout: La
 
     A question with more known answers than there is room for keeps those of the highest scores.
     """
-    texts = [question.text for question in questions] + [""] * (layout.questions - len(questions))
-    encoded = [vocabulary.encode(text, layout.question_length, layout.fill_texts) for text in texts]
     ids = np.zeros((layout.questions, vocabulary.answers_per_question), np.int32)
     scores = np.zeros(ids.shape, np.float32)
     kinds = np.full(layout.questions, -1, np.int32)
@@ -242,14 +255,41 @@ def question_view(questions: Sequence[Question], weights: np.ndarray, layout: La
     return _keyed(
         names.QUESTION,
         {
-            names.TEXT: np.stack([tokens for tokens, _ in encoded]),
-            names.TEXT_MASK: np.stack([mask for _, mask in encoded]),
+            **_question_texts(questions, layout, vocabulary),
             names.ANSWER_IDS: ids,
             names.ANSWER_SCORES: scores,
             names.ANSWER_WEIGHT: weights,
             names.KIND: kinds,
         },
     )
+
+
+def answered_view(
+    questions: Sequence[Question],
+    weights: np.ndarray,
+    layout: Layout,
+    vocabulary: Vocabulary,
+    rng: np.random.Generator,
+) -> Arrays:
+    """At most Q questions as Q rows, each with an answer to be written, as a caption is in `written_view`.
+
+    The answer is drawn, see `draw_answer`; rows of weight 0 in `weights` [Q] have none.
+    """
+    answers: list[str | None] = [None] * layout.questions
+    for row, question in enumerate(questions):
+        answers[row] = draw_answer(question, rng) if weights[row] else None
+    written = [_to_be_written(answer, 0, layout.answer_length, layout.begin_id, vocabulary) for answer in answers]
+    targets = {name: np.stack([row[name] for row in written]) for name in written[0]}
+    return _keyed(names.ANSWERED, _question_texts(questions, layout, vocabulary) | targets)
+
+
+def _question_texts(questions: Sequence[Question], layout: Layout, vocabulary: Vocabulary) -> Arrays:
+    texts = [question.text for question in questions] + [""] * (layout.questions - len(questions))
+    encoded = [vocabulary.encode(text, layout.question_length, layout.fill_texts) for text in texts]
+    return {
+        names.TEXT: np.stack([tokens for tokens, _ in encoded]),
+        names.TEXT_MASK: np.stack([mask for _, mask in encoded]),
+    }
 
 
 def masked_view(caption: str | None, layout: Layout, vocabulary: Vocabulary, rng: np.random.Generator) -> Arrays:
@@ -329,18 +369,23 @@ def written_view(caption: str | None, layout: Layout, vocabulary: Vocabulary) ->
 
     The first token is the one that begins a text of the model's. Without a caption nothing is predicted.
     """
-    text = f"{layout.prompt} {caption}".strip() if caption else ""
-    ids, mask = vocabulary.encode(text, layout.caption_length)
-    if layout.begin_id is not None:
-        ids = ids.copy()
-        ids[0] = layout.begin_id
+    text = None if caption is None else f"{layout.prompt} {caption}".strip()
     given = len(vocabulary.tokenizer.encode(layout.prompt, add_special_tokens=False).ids) if layout.prompt else 0
-    weights = np.zeros(layout.caption_length, np.float32)
-    weights[:-1] = mask[1:] * (np.arange(layout.caption_length - 1) >= given) * (caption is not None)
-    if vocabulary.length_of(text) > layout.caption_length:
-        weights[-2] = 0  # a caption that is cut does not end there
-    row = {names.TARGET: ids, names.mask_of(names.TARGET): mask, names.WORD_WEIGHTS: weights}
+    row = _to_be_written(text, given, layout.caption_length, layout.begin_id, vocabulary)
     return _keyed(names.WRITTEN, {name: array[None] for name, array in row.items()})
+
+
+def _to_be_written(text: str | None, given: int, length: int, begin_id: int | None, vocabulary: Vocabulary) -> Arrays:
+    """A text, its mask, and weights: 1 where the next token is predicted, which is behind `given` words of a text."""
+    ids, mask = vocabulary.encode(text or "", length)
+    if begin_id is not None:
+        ids = ids.copy()
+        ids[0] = begin_id
+    weights = np.zeros(length, np.float32)
+    weights[:-1] = mask[1:] * (np.arange(length - 1) >= given) * (text is not None)
+    if vocabulary.length_of(text or "") > length:
+        weights[-2] = 0  # a text that is cut does not end there
+    return {names.TARGET: ids, names.mask_of(names.TARGET): mask, names.WORD_WEIGHTS: weights}
 
 
 def masked_image_view(
@@ -386,6 +431,7 @@ def without_weight(example: Arrays) -> Arrays:
         names.key(names.STATEMENT, names.NLVR_WEIGHT): 0,
         names.key(names.PLAIN, names.CAPTION_WEIGHT): 0,
         names.key(names.WRITTEN, names.WORD_WEIGHTS): 0,
+        names.key(names.ANSWERED, names.WORD_WEIGHTS): 0,
         names.key(names.MASKED_IMAGE, names.HIDDEN): -1,
         names.key(names.REFERENCE, names.VECTOR_WEIGHT): 0,
     }

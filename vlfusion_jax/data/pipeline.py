@@ -27,6 +27,7 @@ from vlfusion_jax.data.vocabulary import Vocabulary, begin_and_end, most_answers
 
 EVAL_SEED = 0  # evaluations of different runs hide the same tokens and show the same negatives
 _ENDLESS = 1 << 48
+_ASKING = (names.QUESTION, names.ANSWERED)  # views of questions
 
 
 def batch_shapes(config: ConfigDict, vocabulary: Vocabulary) -> dict[str, jax.ShapeDtypeStruct]:
@@ -101,7 +102,13 @@ def _train_example(
     questions, weights = examples.sample_questions(known, layout.questions, choice)
     if names.QUESTION in layout.views:
         example |= examples.question_view(questions, weights, layout, vocabulary)
-        texts += [text for q in questions for text in (q.text, *(answer for answer, _ in q.answers))]
+        texts += _texts_of(questions)
+    if names.ANSWERED in layout.views:
+        answering = numpy_rng(config.seed, names.ANSWERING, number)
+        answered = [question for question in record.questions if question.answers]
+        asked, weights = examples.sample_questions(answered, layout.questions, answering)
+        example |= examples.answered_view(asked, weights, layout, vocabulary, answering)
+        texts += _texts_of(asked)
     if names.STATEMENT in layout.views:
         [statement], _ = examples.sample_questions(record.questions, 1, choice)
         example |= examples.statement_view(statement, layout, vocabulary)
@@ -119,6 +126,11 @@ def _train_example(
     image = examples.augmented_image_view(record, layout, config.data, texts, augment)
     hiding = numpy_rng(config.seed, names.HIDING, number)
     return image | example | _masked_image_view(caption, image, layout, vocabulary, hiding)
+
+
+def _texts_of(questions: Iterable[Question]) -> list[str]:
+    """Questions and all their answers."""
+    return [text for q in questions for text in (q.text, *(answer for answer, _ in q.answers))]
 
 
 def _caption_views(
@@ -240,12 +252,15 @@ def _eval_example(
 ) -> Arrays:
     record = source[number]
     example = examples.image_view(record, layout)
+    questions = record.questions[first : first + layout.questions]
+    # A question that the data set answers nowhere, as of a test split, is none to be right or wrong about.
+    weights = np.zeros(layout.questions, np.float32)
+    weights[: len(questions)] = [bool(question.answers) for question in questions]
     if names.QUESTION in layout.views:
-        questions = record.questions[first : first + layout.questions]
-        # A question that the data set answers nowhere, as of a test split, is none to be right or wrong about.
-        weights = np.zeros(layout.questions, np.float32)
-        weights[: len(questions)] = [bool(question.answers) for question in questions]
         example |= examples.question_view(questions, weights, layout, vocabulary)
+    if names.ANSWERED in layout.views:
+        answering = numpy_rng(EVAL_SEED, names.ANSWERING, number, first)
+        example |= examples.answered_view(questions, weights, layout, vocabulary, answering)
     if names.STATEMENT in layout.views:
         example |= examples.statement_view(record.questions[first], layout, vocabulary)
     if layout.captioned:
@@ -269,15 +284,18 @@ def check_data(config: ConfigDict, source: Source, vocabulary: Vocabulary) -> No
     if names.MASKED in layout.views:
         _ = vocabulary.mask_id  # or its complaint
     numbers = range(len(source))
-    if names.QUESTION in layout.views:
-        if not any(source.text_of(number)[1] for number in numbers):
+    asked = [question for number in numbers for question in source.text_of(number)[1]]
+    for task, view in views_of(config.tasks).items():
+        if view in _ASKING and not asked:
             raise UserError(
-                f"task vqa finds no question in split '{split}': set tasks.vqa.weight=0 or data.fields.question."
+                f"task {task} finds no question in split '{split}': set tasks.{task}.weight=0 or data.fields.question."
             )
-        if not any(examples.is_answerable(q, vocabulary) for number in numbers for q in source.text_of(number)[1]):
-            raise UserError(f"task vqa is on, but no answer of split '{split}' is in the vocabulary of the run.")
+    if names.QUESTION in layout.views and not any(examples.is_answerable(q, vocabulary) for q in asked):
+        raise UserError(f"task vqa is on, but no answer of split '{split}' is in the vocabulary of the run.")
+    if names.ANSWERED in layout.views and not any(question.answers for question in asked):
+        raise UserError(f"task answer is on, but no question of split '{split}' has an answer.")
     if layout.captioned and not any(source.text_of(number)[0] for number in numbers):
-        reading = [task for task, view in views_of(config.tasks).items() if view != names.QUESTION]
+        reading = [task for task, view in views_of(config.tasks).items() if view not in _ASKING]
         weights = ", ".join(f"tasks.{task}.weight=0" for task in reading)
         raise UserError(
             f"captions are needed by {' and '.join(reading)}, but split '{split}' has none: set {weights}, or name the "
@@ -285,14 +303,14 @@ def check_data(config: ConfigDict, source: Source, vocabulary: Vocabulary) -> No
         )
     if names.MATCH in layout.views:
         matching.check_captions_differ(source, partial(examples.caption_tokens, layout=layout, vocabulary=vocabulary))
-    if names.WRITTEN in layout.views:
+    if layout.views & {names.WRITTEN, names.ANSWERED}:
         _check_writing(config, layout, vocabulary)
     if vectors := _vectors_of(layout, source):
         vectors.check(len(source))
 
 
 def _check_writing(config: ConfigDict, layout: Layout, vocabulary: Vocabulary) -> None:
-    """Hold that captions are written with tokens that there are, and that the prompt leaves room for them."""
+    """Hold that texts are written with tokens that there are, and that the prompt of captions leaves room for them."""
     begin, end = begin_and_end(config.model, vocabulary)
     if begin >= vocabulary.size or end != vocabulary.end_id:
         raise UserError(
@@ -300,7 +318,7 @@ def _check_writing(config: ConfigDict, layout: Layout, vocabulary: Vocabulary) -
             f"ends texts by {vocabulary.end_id}: set model.begin_id={vocabulary.begin_id} and "
             f"model.end_id={vocabulary.end_id}, or data.tokenizer to the one that they are of."
         )
-    if vocabulary.length_of(layout.prompt) >= layout.caption_length:
+    if names.WRITTEN in layout.views and vocabulary.length_of(layout.prompt) >= layout.caption_length:
         raise UserError(
             f"tasks.caption.prompt takes all {layout.caption_length} tokens of a caption: shorten it, or raise "
             "data.caption_length."

@@ -1,5 +1,6 @@
 """What a run calls things: text tokens, answers, question kinds. Kept with every checkpoint."""
 
+import itertools
 from collections import Counter
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -163,12 +164,15 @@ def begin_and_end(model: ConfigDict, vocabulary: Vocabulary) -> tuple[int, int]:
     return vocabulary.begin_id if begin is None else begin, vocabulary.end_id if end is None else end
 
 
-def build_vocabulary(sources: Sequence[Source], data: ConfigDict, base: Vocabulary | None = None) -> Vocabulary:
+def build_vocabulary(
+    sources: Sequence[Source], data: ConfigDict, base: Vocabulary | None = None, writes_answers: bool = False
+) -> Vocabulary:
     """Vocabulary of the texts of `sources`, normally the training split alone.
 
     Answers are those that the sources count at least `data.answers_min_count` times, most frequent first, then by name;
     kinds are sorted by name. The tokenizer is loaded from `data.tokenizer`; where that is '' it is that of `base`, the
-    vocabulary of the checkpoint that a run starts from; without either it is trained to `data.vocab_size` tokens.
+    vocabulary of the checkpoint that a run starts from; without either it is trained to `data.vocab_size` tokens, on
+    the answers too where these are to be written.
 
     Raises UserError where `data.tokenizer` is unusable, or where no answer is frequent enough.
     """
@@ -177,7 +181,9 @@ def build_vocabulary(sources: Sequence[Source], data: ConfigDict, base: Vocabula
     elif base is not None:
         tokenizer = base.tokenizer
     else:
-        tokenizer = train_tokenizer((text for s in sources for text in s.texts()), data.vocab_size)
+        texts = (text for s in sources for text in s.texts())
+        answers = (answer for s in sources for answer in s.answer_counts()) if writes_answers else ()
+        tokenizer = train_tokenizer(itertools.chain(texts, answers), data.vocab_size)
     counts: Counter[str] = Counter()
     kinds: set[str] = set()
     for source in sources:

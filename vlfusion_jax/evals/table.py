@@ -37,13 +37,14 @@ def format_table(
 
 
 def _blind(name: str) -> str:
-    """`accuracy_blind_x` for `accuracy_x`; other metrics have no such bound."""
-    return name.replace("accuracy", "accuracy_blind", 1) if name.startswith("accuracy") else ""
+    """`accuracy_blind_x` for `accuracy_x` and `answer_accuracy_x`; other metrics have no such bound."""
+    of_answers = name.removeprefix("answer_")
+    return of_answers.replace("accuracy", "accuracy_blind", 1) if of_answers.startswith("accuracy") else ""
 
 
 def _order(name: str) -> tuple[bool, bool, str]:
     """Answers first, other accuracies and recalls next, losses last; R@5 before R@10."""
-    return name.endswith("loss"), not name.startswith("accuracy"), _NUMBER.sub(lambda found: found[0].zfill(9), name)
+    return name.endswith("loss"), not _blind(name), _NUMBER.sub(lambda found: found[0].zfill(9), name)
 
 
 def _cell(name: str, value: float | None) -> str:

@@ -19,6 +19,7 @@ def _fill(run: Run, name: str, shape: jax.ShapeDtypeStruct, key: jax.Array) -> j
     below = {
         names.IMAGE: 256,
         names.TEXT: run.vocabulary.size,
+        names.TARGET: run.vocabulary.size,
         names.MLM_LABELS: run.vocabulary.size,
         names.MLM_POSITIONS: run.config.data.caption_length,
         names.ANSWER_IDS: len(run.vocabulary.answers),

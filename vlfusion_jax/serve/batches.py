@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.data import images
 from vlfusion_jax.data.records import Source
@@ -137,6 +138,8 @@ def _padded(predict: Callable[..., list], size: int, *rows: list) -> list:
 def answer_split(model: Model, source: Source, size: int) -> tuple[list[str], list[str]]:
     """Ids of all questions of a split, and the answer to each.
 
+    A model that writes answers and knows some chooses among these, as in BLIP (Li et al. 2022, section 5.3).
+
     Raises:
       UserError: the split asks nothing, has no ids or pairs of images, an image cannot be decoded, or the model does
         not answer.
@@ -148,10 +151,12 @@ def answer_split(model: Model, source: Source, size: int) -> tuple[list[str], li
         raise UserError("the data do not say the ids of their questions, by which a server knows them.")
     lengths = [model.vocabulary.length_of(question.text) for _, question in asked]
     order = sorted(range(len(asked)), key=lambda n: (-(-lengths[n] // 8), n))  # an image's questions stay together
+    # Of a model with classes these are the answers.
+    candidates = () if names.VQA in model.heads else model.vocabulary.answers
     answers = [""] * len(asked)
     for chunk, seen in _read_in_order(source, order, [asked[n][0] for n in order], size, " questions"):
         questions, pixels = [asked[n][1].text for n in chunk], [image for _, image in seen]
-        found = _padded(lambda *rows: model.answers(*rows, top=1), size, pixels, questions)
+        found = _padded(lambda *rows: model.answers(*rows, top=1, candidates=candidates), size, pixels, questions)
         for n, [best] in zip(chunk, found, strict=True):
             answers[n] = best.text
     return [question.id for _, question in asked], answers
@@ -166,8 +171,8 @@ def caption_images(model: Model, source: Source, size: int) -> list[tuple[str, s
     found = []
     everything = range(len(source))
     for _, seen in _read_in_order(source, everything, everything, size, " images"):
-        names, pixels = zip(*seen, strict=True)
-        found += zip(names, _padded(model.captions, size, list(pixels)), strict=True)
+        of_images, pixels = zip(*seen, strict=True)
+        found += zip(of_images, _padded(model.captions, size, list(pixels)), strict=True)
     return found
 
 

@@ -97,22 +97,30 @@ class Writer:
         Those are read whole whose first tokens are the 128 most probable.
 
         Raises:
-          UserError: there are no candidates, or one that the model has no room for.
+          UserError: as `candidates`.
         """
-        if isinstance(candidates, str) or not candidates:
-            raise UserError(f"candidates: expected a list of texts, at least one, got {candidates!r}.")
-        begin, end = begin_and_end(self._model, self._vocabulary)
-        texts, room = [[begin, *each, end] for each in self._tokens(candidates)], self._room(head)
-        for candidate, text in zip(candidates, texts, strict=True):
-            if len(text) > room:
-                raise UserError(f"candidates: {candidate!r} has {len(text)} tokens; this model has room for {room}.")
-        shortlist = min(SHORTLIST, len(texts))
-        ids, mask = self._arrays(texts)
+        ids, mask = self.candidates(candidates, head)
+        shortlist = min(SHORTLIST, len(ids))
         found = _rank(self._module, head, min(top, shortlist), shortlist, params, dict(inputs), ids, mask)
         return [
             [Answer(candidates[number], float(np.exp(log_prob))) for number, log_prob in zip(*row, strict=True)]
             for row in zip(*map(np.asarray, found), strict=True)
         ]
+
+    def candidates(self, texts: Sequence[str], head: str) -> tuple[np.ndarray, np.ndarray]:
+        """Tokens and mask [texts, tokens of the longest] int32 of texts to choose among, their ends included.
+
+        Raises:
+          UserError: there are no texts, or one that the model has no room for.
+        """
+        if isinstance(texts, str) or not texts:
+            raise UserError(f"candidates: expected a list of texts, at least one, got {texts!r}.")
+        begin, end = begin_and_end(self._model, self._vocabulary)
+        tokens, room = [[begin, *each, end] for each in self._tokens(texts)], self._room(head)
+        for text, own in zip(texts, tokens, strict=True):
+            if len(own) > room:
+                raise UserError(f"candidates: {text!r} has {len(own)} tokens; this model has room for {room}.")
+        return self._arrays(tokens)
 
     def _room(self, head: str) -> int:
         return text_input(self._module.spec, self._module.spec.writes_into(head)).room

@@ -11,6 +11,7 @@ from vlfusion_jax.models.spec.inputs import ImageInput
 from vlfusion_jax.models.spec.model import ModelSpec
 from vlfusion_jax.models.spec.streams import IMAGE
 from vlfusion_jax.models.steps import stream_widths
+from vlfusion_jax.tasks.answer import AnswerWriting
 from vlfusion_jax.tasks.caption import Captioning
 from vlfusion_jax.tasks.context import ContextAlignment
 from vlfusion_jax.tasks.itc import ImageTextContrast
@@ -21,6 +22,12 @@ from vlfusion_jax.tasks.nlvr import VisualReasoning
 from vlfusion_jax.tasks.task import Task
 from vlfusion_jax.tasks.vqa import VisualQuestionAnswering
 from vlfusion_jax.tasks.wpa import WordPatchAlignment
+
+# Of models that write, how they come to the head.
+_WRITERS = {
+    names.CAPTION: " (albef's with model.decoder_layers, vilt's with model.prefix_lm)",
+    names.ANSWER: " (blip's of model.variant vqa, albef's with model.decoder_layers and model.decoder_reads=question)",
+}
 
 
 def build_tasks(
@@ -48,6 +55,7 @@ def build_tasks(
         names.WPA: lambda view: WordPatchAlignment(view, has_class_token),
         names.CAPTION: lambda view: Captioning(num_tokens, config.caption.smoothing),
         names.VQA: lambda view: VisualQuestionAnswering(num_answers, kinds, config.vqa.loss),
+        names.ANSWER: lambda view: AnswerWriting(num_tokens, config.answer.smoothing),
         names.NLVR: lambda view: VisualReasoning(),
         names.MRM: lambda view: MaskedRegionModelling(image, config.mrm.target, config.mrm.target, config.mrm.loss),
         names.CONTEXT: lambda view: ContextAlignment(config.context.loss),
@@ -62,9 +70,9 @@ def _check_heads(task: Task, spec: ModelSpec) -> None:
     has = dict(spec.heads)
     for head in (*task.heads, *((names.CONTRASTIVE,) if task.view == names.HARD else ())):
         if head not in has:
-            decoder = " (albef's with model.decoder_layers, vilt's with model.prefix_lm)" * (head == names.CAPTION)
+            writers = _WRITERS.get(head, "")
             raise UserError(
-                f"tasks.{task.name} reads head {head!r}{decoder}, which this model does not have; it has "
+                f"tasks.{task.name} reads head {head!r}{writers}, which this model does not have; it has "
                 f"{', '.join(has)}: set tasks.{task.name}.weight=0, or choose another model.family.{nearest(head, has)}"
             )
     if isinstance(task, WordPatchAlignment):

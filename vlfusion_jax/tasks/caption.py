@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 
 import jax
-import jax.numpy as jnp
 
 from vlfusion_jax.core import names
 from vlfusion_jax.models.output import FusionOutput
-from vlfusion_jax.ops.losses import smoothed_cross_entropy
+from vlfusion_jax.tasks.next_token import next_token_found, next_token_losses
 from vlfusion_jax.tasks.task import Batch, Metrics
 
 TOKENS = names.key(names.WRITTEN, names.TARGET)
@@ -33,15 +32,10 @@ class Captioning:
         return batch[WEIGHTS].sum()
 
     def loss(self, output: FusionOutput, batch: Batch) -> jax.Array:
-        losses = smoothed_cross_entropy(output.logits[names.CAPTION], _next(batch[TOKENS]), self.smoothing, self.vocab)
+        losses = next_token_losses(output.logits[names.CAPTION], batch[TOKENS], self.smoothing, self.vocab)
         return (losses * batch[WEIGHTS]).sum()
 
     def metrics(self, output: FusionOutput, batch: Batch) -> Metrics:
         """`caption_accuracy`: share of tokens that are the most probable ones behind the caption's own."""
-        right = jnp.argmax(output.logits[names.CAPTION], axis=-1) == _next(batch[TOKENS])
-        return {"caption_accuracy": ((right * batch[WEIGHTS]).sum(), self.weight(batch))}
-
-
-def _next(tokens_bt: jax.Array) -> jax.Array:
-    """Behind each token the next one; behind the last, whose weight is 0, whatever comes."""
-    return jnp.roll(tokens_bt, -1, axis=1)
+        found = next_token_found(output.logits[names.CAPTION], batch[TOKENS])
+        return {"caption_accuracy": ((found * batch[WEIGHTS]).sum(), self.weight(batch))}

@@ -15,6 +15,7 @@ from vlfusion_jax.models.steps import streams_alone, updated_streams
 from vlfusion_jax.train.views import together
 
 _PAIRS = 3  # of each image under `names.HARD`
+_ASKING = (names.QUESTION, names.ANSWERED)  # views of which an image has as many texts as questions
 
 
 class Pass(NamedTuple):
@@ -47,18 +48,23 @@ def passes(config: Any, spec: ModelSpec) -> Iterator[Pass]:
         lengths[names.PLAIN] = pairs
     alone, seen = set(streams_alone(spec)), False
     for group in together(lengths):
-        texts = sum(data.questions_per_image if view == names.QUESTION else 1 for view in group)
+        texts = sum(data.questions_per_image if view in _ASKING else 1 for view in group)
         streams = _streams(spec)
         if group == (names.PLAIN,):
             streams = streams & alone or streams
-        written = group == (names.WRITTEN,) and spec.writes_into(names.CAPTION) == TARGET
-        streams = frozenset({IMAGE, TARGET}) if written else streams - {TARGET}
+        text, target = lengths[group[0]], 0
+        if group == (names.WRITTEN,) and spec.writes_into(names.CAPTION) == TARGET:
+            text, target, streams = 0, text, frozenset({IMAGE, TARGET})
+        elif group == (names.ANSWERED,):
+            target = data.answer_length
+        else:
+            streams -= {TARGET}
         if seen and IMAGE in alone and group != (names.MASKED_IMAGE,):
             streams -= {IMAGE}
-        seen, length = True, lengths[group[0]]
+        seen = True
         heads = (names.CONTRASTIVE,) if group == (names.PLAIN,) else _heads(views, group)
         images = 2 if names.STATEMENT in group else 1
-        yield Pass(heads, 0 if written else length, length * written, texts, texts, images, _parts(spec, streams))
+        yield Pass(heads, text, target, texts, texts, images, _parts(spec, streams))
     if pairs:
         heads = _heads(views, (names.HARD,))
         yield Pass(heads, pairs, 0, 1, _PAIRS, 1, _parts(spec, _streams(spec) - alone - {TARGET}))
@@ -114,6 +120,6 @@ def _pass_flops(config: Any, spec: ModelSpec, each: Pass) -> float:
     found = part_flops(spec, each.text_tokens, each.heads, predictions, each.texts, each.target_tokens, each.images)
     total = each.rows * sum(flops for part, flops in found.items() if part in each.parts or part == "combine")
     for head in each.heads:
-        rows = config.data.questions_per_image if head == names.VQA else each.rows // each.texts
+        rows = config.data.questions_per_image if head in (names.VQA, names.ANSWER) else each.rows // each.texts
         total += rows * found[names.HEAD + head]
     return config.train.batch_size * total

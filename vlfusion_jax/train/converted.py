@@ -32,6 +32,7 @@ _TASKS = {
     names.CONTRASTIVE: names.ITC,
     names.CAPTION: names.CAPTION,
     names.VQA: names.VQA,
+    names.ANSWER: names.ANSWER,
     names.NLVR: names.NLVR,
 }
 
@@ -52,6 +53,7 @@ def converted_config(imported: Imported, name: str) -> ConfigDict:
     room = [each.room for each in imported.spec.inputs if isinstance(each, TextInput)]
     usual = [] if fills_texts(config) else [_USUAL_LENGTH]
     config.data.question_length = config.data.caption_length = min([*usual, *room])
+    config.data.answer_length = min([config.data.answer_length, *room])
     for head, task in _TASKS.items():
         config.tasks[task].weight = float(head in imported.heads)
     contrast = dict(imported.spec.heads).get(names.CONTRASTIVE)
@@ -89,7 +91,7 @@ def start_from(config: ConfigDict, path: str) -> None:
     config.model = stored.model
     config.init_from = path
     sizing = ("image_size", "resize", "shorter_side", "side_multiple", "resample", "regions")
-    for key in (*sizing, "question_length", "caption_length"):
+    for key in (*sizing, "question_length", "caption_length", "answer_length"):
         config.data[key] = stored.data[key]
 
 

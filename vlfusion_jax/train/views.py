@@ -38,9 +38,9 @@ def together(lengths: Mapping[str, int]) -> list[tuple[str, ...]]:
     """Views of {view: padded length of its texts} in groups that a model reads side by side, in the order to run in.
 
     Those of one length are together, but for captions that are compared before anything is fused, which come first,
-    those to be written, which the model does not read, and those of which cells of the image are hidden.
+    those with a text to be written, and those of which cells of the image are hidden.
     """
-    before, behind = (names.PLAIN,), (names.WRITTEN, names.MASKED_IMAGE)
+    before, behind = (names.PLAIN,), (names.WRITTEN, names.ANSWERED, names.MASKED_IMAGE)
     read = {view: length for view, length in lengths.items() if view not in before + behind}
     groups = [tuple(view for view in read if read[view] == length) for length in dict.fromkeys(read.values())]
     first, last = ([(view,) for view in views if view in lengths] for views in (before, behind))

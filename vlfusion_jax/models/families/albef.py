@@ -2,8 +2,8 @@
 
 BERT's first layers read the text alone, its last ones attend to the image too (section 3.1, figure 1). Text and image
 are compared before they are fused, so the text's own stream stays as it is and the fusion layers write another. With
-`decoder_layers` a causal decoder of its own writes captions: BLIP's (Li et al. 2022, section 3.1) beside the same image
-encoder.
+`decoder_layers` there is a causal decoder: one that reads the image writes captions, BLIP's (Li et al. 2022, section
+3.1) beside the same image encoder; one that reads the fused question writes its answer (section 5, VQA).
 """
 
 from typing import Any
@@ -32,7 +32,8 @@ SIZES = {
         "attention_dropout": 0.1,  # of the text
         "text_layers": 6,
         "fusion_layers": 6,
-        "decoder_layers": 0,  # of a causal decoder that writes captions; 0 = there is none
+        "decoder_layers": 0,  # of a causal decoder; 0 = there is none
+        "decoder_reads": "image",  # image: it writes captions | question: fused with its image, it writes answers
         "text_positions": 512,  # rows of the text's position table
         "token_types": 2,
         "image_width": 768,
@@ -72,8 +73,10 @@ def spec(model: Any, given: Given) -> ModelSpec:
     image = BlockSpec(model.image_heads, model.image_mlp_width, "pre", image_epsilon, "gelu")
     compared = tuple((stream, Pool(stream, "first", model.contrastive_width)) for stream in (TEXT, IMAGE))
     reading = (SELF, CROSS, MLP)
-    decoder = Stage("decoder_layers", (TARGET,), (text,), reading, model.decoder_layers, context=(IMAGE,), causal=True)
-    writes = model.decoder_layers > 0
+    writes, answers = model.decoder_layers > 0, model.decoder_reads == "question"
+    context = (FUSED,) if answers else (IMAGE,)
+    decoder = Stage("decoder_layers", (TARGET,), (text,), reading, model.decoder_layers, context=context, causal=True)
+    written = names.ANSWER if answers else names.CAPTION
 
     def words(stream: str, types: int) -> TextInput:
         return TextInput(
@@ -99,7 +102,7 @@ def spec(model: Any, given: Given) -> ModelSpec:
         ),
         pools=(Pool(FUSED),),
         heads=(
-            *(((names.CAPTION, WordHead(TARGET, model.activation, epsilon, everywhere=True)),) if writes else ()),
+            *(((written, WordHead(TARGET, model.activation, epsilon, everywhere=True)),) if writes else ()),
             (names.CONTRASTIVE, ContrastiveHead(compared, scale=None, temperature=model.temperature)),
             (names.ITM, ClassHead(2)),
             (names.MLM, WordHead(FUSED, model.activation, epsilon)),

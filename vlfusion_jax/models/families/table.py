@@ -70,6 +70,7 @@ _CHOICES = {
     "remat": ("none", *REMAT_POLICIES),
     "image_tokens": ("patch", "conv"),
     "variant": blip.VARIANTS,
+    "decoder_reads": ("image", "question"),
     "bridge": ("add", "scaled_add", "interpolate"),
     "text_tower": towers.TEXT_TOWERS,
     "image_tower": towers.IMAGE_TOWERS,
@@ -143,6 +144,7 @@ def model_spec(config: ConfigDict, num_tokens: int, num_answers: int) -> ModelSp
     """
     check_model(config.model)
     lengths = text_lengths(config.data)
+    lengths[names.ANSWER] = max(lengths[names.ANSWER], config.data.answer_length)
     longest = max([lengths[task] for task in lengths if config.tasks[task].weight > 0], default=1)
     given = Given(
         num_tokens, max(1, num_answers), longest, tuple(config.data.image_size), config.tasks.vqa.hidden,
@@ -164,7 +166,7 @@ def answers_questions(model: ConfigDict) -> bool:
 
 def text_lengths(data: Any) -> dict[str, int]:
     """Padded tokens of the text that each task reads, from `config.data`."""
-    asked = (names.VQA, names.NLVR)
+    asked = (names.VQA, names.ANSWER, names.NLVR)
     return {task: data.question_length if task in asked else data.caption_length for task in names.TASKS}
 
 
@@ -197,7 +199,7 @@ def _check_fit(spec: ModelSpec, given: Given) -> None:
         if isinstance(each, TextInput) and given.text_length > each.room:
             raise UserError(
                 f"texts have {given.text_length} tokens, but this model reads at most {each.room}: lower "
-                "data.question_length and data.caption_length."
+                "data.question_length, data.caption_length and data.answer_length."
             )
         if isinstance(each, ImageInput) and not each.count - each.cls:
             raise UserError(
