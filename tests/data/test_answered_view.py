@@ -8,7 +8,8 @@ import pytest
 
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
-from vlfusion_jax.data.examples import answered_view, draw_answer, layout_of, without_weight
+from vlfusion_jax.data.examples import answered_view, draw_answer, without_weight
+from vlfusion_jax.data.layout import layout_of
 from vlfusion_jax.data.pipeline import batch_shapes, check_data, eval_batches, eval_questions, train_batches
 from vlfusion_jax.data.records import Question
 from vlfusion_jax.data.source import open_source

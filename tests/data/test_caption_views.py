@@ -8,8 +8,9 @@ import pytest
 
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
-from vlfusion_jax.data.examples import layout_of, plain_view, without_weight, written_view
+from vlfusion_jax.data.examples import plain_view, without_weight, written_view
 from vlfusion_jax.data.images import decode_image
+from vlfusion_jax.data.layout import layout_of
 from vlfusion_jax.data.pipeline import batch_shapes, eval_batches, train_batches
 from vlfusion_jax.data.source import open_source
 from vlfusion_jax.data.vocabulary import build_vocabulary

@@ -15,7 +15,8 @@ from vlfusion_jax.cli.main import main
 from vlfusion_jax.config.schema import default_config
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
-from vlfusion_jax.data.examples import layout_of, match_view
+from vlfusion_jax.data.examples import match_view
+from vlfusion_jax.data.layout import layout_of
 from vlfusion_jax.data.tokenizer import train_tokenizer
 from vlfusion_jax.serve.model import Model, load
 

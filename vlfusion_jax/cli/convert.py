@@ -34,7 +34,7 @@ from vlfusion_jax.convert.resize import resized, with_images
 from vlfusion_jax.convert.source import PROCESSOR, SAFETENSORS, open_checkpoint
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
-from vlfusion_jax.data.examples import canvas_of
+from vlfusion_jax.data.layout import canvas_of
 from vlfusion_jax.data.tokenizer import TOKENIZER, find_tokenizer, load_tokenizer, special_token, wordless_tokenizer
 from vlfusion_jax.data.vocabulary import Vocabulary
 from vlfusion_jax.models.families.table import load_stored, model_spec

@@ -19,8 +19,8 @@ from ml_collections import ConfigDict
 from vlfusion_jax.cli.arguments import parse_over_config
 from vlfusion_jax.cli.devices import define_device_flags, start_devices
 from vlfusion_jax.core.errors import UserError
-from vlfusion_jax.data.examples import layout_of
 from vlfusion_jax.data.global_array import local_rows
+from vlfusion_jax.data.layout import layout_of
 from vlfusion_jax.data.pipeline import eval_batches
 from vlfusion_jax.data.records import Source
 from vlfusion_jax.data.source import open_source

@@ -17,7 +17,7 @@ from vlfusion_jax.cli.devices import define_device_flags, start_devices
 from vlfusion_jax.cli.evaluate import consistency_of, evaluator, judge_split, print_table, show_judgements
 from vlfusion_jax.cli.training import STOPPED, open_splits, prepare, train_prepared
 from vlfusion_jax.config.resume import check_workdir
-from vlfusion_jax.data.examples import layout_of
+from vlfusion_jax.data.layout import layout_of
 from vlfusion_jax.data.records import Source
 from vlfusion_jax.evals.blind import blind_accuracy
 from vlfusion_jax.models.families.table import load_stored

@@ -20,7 +20,8 @@ from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.core.rng import numpy_rng
 from vlfusion_jax.data import examples, matching
-from vlfusion_jax.data.examples import Arrays, Layout
+from vlfusion_jax.data.examples import Arrays
+from vlfusion_jax.data.layout import Layout, layout_of, row_shapes
 from vlfusion_jax.data.records import Question, Source
 from vlfusion_jax.data.vectors import ReferenceVectors
 from vlfusion_jax.data.vocabulary import Vocabulary, begin_and_end, most_answers
@@ -32,7 +33,7 @@ _ASKING = (names.QUESTION, names.ANSWERED)  # views of questions
 
 def batch_shapes(config: ConfigDict, vocabulary: Vocabulary) -> dict[str, jax.ShapeDtypeStruct]:
     """Shape and dtype of every entry of the global training batch."""
-    shapes = examples.row_shapes(examples.layout_of(config), vocabulary)
+    shapes = row_shapes(layout_of(config), vocabulary)
     return {
         key: jax.ShapeDtypeStruct((config.train.batch_size * rows, *rest), dtype)
         for key, ((rows, *rest), dtype) in shapes.items()
@@ -55,7 +56,7 @@ def train_batches(
 
     Raises UserError where a task finds no data; while iterating, where an image or a vector is damaged.
     """
-    layout = examples.layout_of(config)
+    layout = layout_of(config)
     check_data(config, source, vocabulary)
     size = config.train.batch_size
     places = range(size) if rows is None else tuple(rows)
@@ -193,7 +194,7 @@ def eval_batches(
 
     Raises UserError as `train_batches` does.
     """
-    layout = examples.layout_of(config)
+    layout = layout_of(config)
     check_eval_data(config, source, vocabulary)
     if (most := most_answers(source)) > vocabulary.answers_per_question:  # else keep the object and its cache
         vocabulary = replace(vocabulary, answers_per_question=most)
@@ -228,7 +229,7 @@ def _plan(layout: Layout, source: Source, images: int) -> list[tuple[int, int]]:
 
 def eval_questions(config: ConfigDict, source: Source) -> list[Question | None]:
     """What the rows of question or statement of `eval_batches` show, all batches end to end; None = no weight."""
-    layout, size = examples.layout_of(config), config.eval.batch_size
+    layout, size = layout_of(config), config.eval.batch_size
     plan = _plan(layout, source, _eval_images(config, source))
     shown: list[Question | None] = []
     for number, first in plan:
@@ -277,7 +278,7 @@ def _eval_example(
 
 def check_data(config: ConfigDict, source: Source, vocabulary: Vocabulary) -> None:
     """Raise UserError where a view that the tasks read would be empty for all of `source`, the training split."""
-    layout, split = examples.layout_of(config), config.data.train_split
+    layout, split = layout_of(config), config.data.train_split
     if not layout.views:
         raise UserError("no task is on: set the weight of one in config.tasks above 0.")
     _check_images(layout, source, split)
@@ -327,7 +328,7 @@ def _check_writing(config: ConfigDict, layout: Layout, vocabulary: Vocabulary) -
 
 def check_eval_data(config: ConfigDict, source: Source, vocabulary: Vocabulary) -> None:
     """Raise UserError where every view that the tasks read would be empty for `source`, the evaluation split."""
-    layout, images = examples.layout_of(config), _eval_images(config, source)
+    layout, images = layout_of(config), _eval_images(config, source)
     _check_images(layout, source, config.data.eval_split)
     if not _plan(layout, source, images):
         raise UserError(

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from vlfusion_jax.core import names
 from vlfusion_jax.data import images
-from vlfusion_jax.data.examples import canvas_of
+from vlfusion_jax.data.layout import canvas_of
 from vlfusion_jax.data.records import Source
 from vlfusion_jax.evals.captioning import captioning_metrics
 from vlfusion_jax.serve.writing import Writer

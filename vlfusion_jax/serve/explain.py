@@ -10,7 +10,7 @@ import numpy as np
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.data import images
-from vlfusion_jax.data.examples import canvas_of
+from vlfusion_jax.data.layout import canvas_of
 from vlfusion_jax.data.vocabulary import begin_and_end
 from vlfusion_jax.models.output import FusionOutput
 from vlfusion_jax.models.spec.streams import IMAGE, JOINT, TARGET

@@ -13,7 +13,8 @@ from tqdm import tqdm
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.core.tree import flatten
-from vlfusion_jax.data.examples import Arrays, concatenate, fills_texts, image_view, layout_of
+from vlfusion_jax.data.examples import Arrays, concatenate, image_view
+from vlfusion_jax.data.layout import fills_texts, layout_of
 from vlfusion_jax.data.records import Source
 from vlfusion_jax.data.vocabulary import Vocabulary
 from vlfusion_jax.serve.inputs import text_arrays

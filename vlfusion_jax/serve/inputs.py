@@ -11,7 +11,7 @@ from vlfusion_jax.core import names
 from vlfusion_jax.core.arithmetic import round_up
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.data import images
-from vlfusion_jax.data.examples import canvas_of
+from vlfusion_jax.data.layout import canvas_of
 from vlfusion_jax.data.vocabulary import Vocabulary
 from vlfusion_jax.models.spec.inputs import ImageInput, RegionInput, TextInput
 from vlfusion_jax.models.spec.model import ModelSpec

@@ -12,7 +12,7 @@ from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.core.precision import COMPUTE_DTYPES
 from vlfusion_jax.core.tree import nested
-from vlfusion_jax.data.examples import fills_texts
+from vlfusion_jax.data.layout import fills_texts
 from vlfusion_jax.data.vocabulary import Vocabulary
 from vlfusion_jax.models.families.table import model_spec
 from vlfusion_jax.models.fusion import FusionModel

@@ -10,7 +10,7 @@ import numpy as np
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.data import images
-from vlfusion_jax.data.examples import fills_texts
+from vlfusion_jax.data.layout import fills_texts
 from vlfusion_jax.data.records import Source
 from vlfusion_jax.serve.answers import Answer, best_answers
 from vlfusion_jax.serve.inputs import picture_arrays, text_arrays

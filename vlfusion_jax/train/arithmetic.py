@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from vlfusion_jax.config.views import views_of
 from vlfusion_jax.core import names
-from vlfusion_jax.data.examples import layout_of
+from vlfusion_jax.data.layout import layout_of
 from vlfusion_jax.data.masking import max_predictions
 from vlfusion_jax.models.families.table import text_lengths
 from vlfusion_jax.models.flops import part_flops

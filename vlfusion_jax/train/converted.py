@@ -12,8 +12,8 @@ from vlfusion_jax.config.schema import default_config
 from vlfusion_jax.convert.hugging_face import Imported
 from vlfusion_jax.core import names
 from vlfusion_jax.core.tree import flatten, nested
-from vlfusion_jax.data.examples import fills_texts
 from vlfusion_jax.data.images import Canvas
+from vlfusion_jax.data.layout import fills_texts
 from vlfusion_jax.data.vocabulary import Vocabulary
 from vlfusion_jax.models.families.given import Given
 from vlfusion_jax.models.families.table import load_stored

@@ -11,7 +11,7 @@ import jax
 
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.core.hardware import peak_flops
-from vlfusion_jax.data.examples import layout_of
+from vlfusion_jax.data.layout import layout_of
 from vlfusion_jax.train.metrics import EVAL, TIME, MetricWriter, progress_line
 
 _MUST_BE_FINITE = ("loss", "grad_norm")
