@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from tqdm import tqdm
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.data import images
-from vlfusion_jax.data.records import Source
+from vlfusion_jax.data.records import Record, Source
 from vlfusion_jax.serve.model import Model
+from vlfusion_jax.serve.reading import read_records
 
 IMAGE, QUESTION, TEXTS = "image", "question", "texts"
 _READERS = 8  # threads that decode pictures
@@ -153,8 +155,9 @@ def answer_split(model: Model, source: Source, size: int) -> tuple[list[str], li
     order = sorted(range(len(asked)), key=lambda n: (-(-lengths[n] // 8), n))  # an image's questions stay together
     # Of a model with classes these are the answers.
     candidates = () if names.VQA in model.heads else model.vocabulary.answers
-    answers = [""] * len(asked)
-    for chunk, seen in _read_in_order(source, order, [asked[n][0] for n in order], size, " questions"):
+    answers, in_order = [""] * len(asked), iter(order)
+    for seen in _named_images(source, [asked[n][0] for n in order], size, " questions"):
+        chunk = list(islice(in_order, len(seen)))
         questions, pixels = [asked[n][1].text for n in chunk], [image for _, image in seen]
         found = _padded(lambda *rows: model.answers(*rows, top=1, candidates=candidates), size, pixels, questions)
         for n, [best] in zip(chunk, found, strict=True):
@@ -169,28 +172,20 @@ def caption_images(model: Model, source: Source, size: int) -> list[tuple[str, s
       UserError: the split has pairs of images, an image cannot be decoded, or the model writes no captions.
     """
     found = []
-    everything = range(len(source))
-    for _, seen in _read_in_order(source, everything, everything, size, " images"):
+    for seen in _named_images(source, range(len(source)), size, " images"):
         of_images, pixels = zip(*seen, strict=True)
         found += zip(of_images, _padded(model.captions, size, list(pixels)), strict=True)
     return found
 
 
-def _read_in_order(
-    source: Source, items: Sequence[int], records: Sequence[int], size: int, unit: str
-) -> Iterator[tuple[Sequence[int], list[tuple[str, np.ndarray]]]]:
-    """At most `size` items at a time with the image of each one's record and its name; decoded once for a batch."""
+def _named_images(
+    source: Source, records: Sequence[int], size: int, unit: str
+) -> Iterator[list[tuple[str, np.ndarray]]]:
+    """At most `size` at a time, the name of the image of each record, and its pixels."""
     if source.images_per_record > 1:
         raise UserError("the split is of pairs of images; one at a time is predicted.")
 
-    def read(index: int) -> tuple[str, np.ndarray]:
-        record = source[index]
+    def read(record: Record) -> tuple[str, np.ndarray]:
         return record.image_name, images.decode_image(record.image, record.image_name)
 
-    with ThreadPoolExecutor(_READERS) as readers, tqdm(total=len(items), unit=unit, disable=None) as progress:
-        for start in range(0, len(items), size):
-            wanted = records[start : start + size]
-            distinct = list(dict.fromkeys(wanted))
-            seen = dict(zip(distinct, readers.map(read, distinct), strict=True))
-            yield items[start : start + size], [seen[index] for index in wanted]
-            progress.update(len(wanted))
+    return read_records(source, records, size, read, unit)

@@ -1,23 +1,22 @@
 """The images of a split with all their captions, as a model reads them, and how well it retrieves them."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.core.tree import flatten
 from vlfusion_jax.data.examples import Arrays, concatenate, image_view
 from vlfusion_jax.data.layout import fills_texts, layout_of
-from vlfusion_jax.data.records import Source
+from vlfusion_jax.data.records import Record, Source
 from vlfusion_jax.data.vocabulary import Vocabulary
 from vlfusion_jax.serve.inputs import text_arrays
+from vlfusion_jax.serve.reading import read_records
 from vlfusion_jax.serve.retrieval import SIMILARITY, rank
 from vlfusion_jax.serve.scorer import Scorer
 from vlfusion_jax.train.converted import heads_of
@@ -61,13 +60,11 @@ def read_gallery(source: Source, config: ConfigDict, vocabulary: Vocabulary) -> 
         )
     layout = layout_of(config)
 
-    def read(number: int) -> tuple[str, Arrays]:
-        record = source[number]
+    def read(record: Record) -> tuple[str, Arrays]:
         return record.image_name, image_view(record, layout)
 
-    with ThreadPoolExecutor(max(1, data.threads)) as pool:
-        rows = tqdm(pool.map(read, chosen), total=len(chosen), desc="reading images", leave=False, disable=None)
-        image_names, views = zip(*rows, strict=True)
+    batches = read_records(source, chosen, config.eval.batch_size, read, " images")
+    image_names, views = zip(*[each for batch in batches for each in batch], strict=True)
     shown = {name: x for name, x in concatenate(views).items() if name in names.SHOWN}
     captions = [source.text_of(number)[0] for number in chosen]
     texts = [text for of_image in captions for text in of_image]
