@@ -146,6 +146,10 @@ def test_mistakes_in_judgements(capsys, tmp_path, judgements, message):
 
 def test_annotations_of_judgements_are_json_lines(capsys, tmp_path):
     results, annotations = judged(LABELS.items(), tmp_path)
-    for content, message in (("[", "is no JSON"), ("[1]", '{"identifier": …, "label": …} is expected')):
+    for content, message in (
+        ("[", " is not valid JSON"),
+        ("[1]", " is not a JSON object but list"),
+        ("{}", ': {"identifier": …, "label": …} is expected'),
+    ):
         (tmp_path / "dev.json").write_text(content)
-        assert f"dev.json, line 1: {message}" in score(capsys, "nlvr", results, annotations)[2]
+        assert f"dev.json line 1{message}" in score(capsys, "nlvr", results, annotations)[2]

@@ -1,9 +1,9 @@
 """Judgements and labels in the files of the official evaluation of NLVR2."""
 
-import json
 from pathlib import Path
 
 from vlfusion_jax.core.errors import UserError
+from vlfusion_jax.core.json_entries import json_lines, put
 from vlfusion_jax.evals.classification import statement_scores
 
 _PARTS = 4  # of an identifier: split, set of images, pair of images, sentence
@@ -26,14 +26,13 @@ def score_judgements(results: Path, annotations: Path) -> dict[str, float]:
         identifier, _, label = line.partition(",")
         _put(judged, identifier, label, place)
     labels: dict[str, bool] = {}
-    for place, line in _lines(annotations):
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise UserError(f"{place}: is no JSON: {error}.") from error
-        if not isinstance(row, dict) or not {"identifier", "label"} <= row.keys():
+    for place, row in json_lines(annotations):
+        if not {"identifier", "label"} <= row.keys():
             raise UserError(f'{place}: {{"identifier": …, "label": …}} is expected.')
         _put(labels, str(row["identifier"]), str(row["label"]), place)
+    for file, found in ((results, judged), (annotations, labels)):
+        if not found:
+            raise UserError(f"{file}: is empty.")
     if strange := [key for key in judged if key not in labels]:
         raise UserError(f"{results}: {len(strange):,} examples are not in {annotations}, such as {strange[0]!r}.")
     if missing := [key for key in labels if key not in judged]:
@@ -45,15 +44,12 @@ def score_judgements(results: Path, annotations: Path) -> dict[str, float]:
 
 
 def _lines(file: Path) -> list[tuple[str, str]]:
-    """(Place, line) of those that are not empty, at least one."""
+    """(Place, line) of those that are not empty."""
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: cannot be read: {getattr(error, 'strerror', None) or error}.") from error
-    lines = [(f"{file}, line {i}", line.strip()) for i, line in enumerate(text.splitlines(), 1) if line.strip()]
-    if not lines:
-        raise UserError(f"{file}: is empty.")
-    return lines
+    return [(f"{file} line {i}", line.strip()) for i, line in enumerate(text.splitlines(), 1) if line.strip()]
 
 
 def _put(found: dict[str, bool], identifier: str, label: str, place: str) -> None:
@@ -62,9 +58,7 @@ def _put(found: dict[str, bool], identifier: str, label: str, place: str) -> Non
         raise UserError(f"{place}: true or false is expected for {identifier!r}, got {label!r:.40}.")
     if len(identifier.split("-")) != _PARTS:
         raise UserError(f"{place}: an identifier such as 'dev-850-0-1' is expected, got {identifier!r:.80}.")
-    if identifier in found:
-        raise UserError(f"{place}: {identifier!r} is there twice.")
-    found[identifier] = label == "true"
+    put(found, identifier, label == "true", place)
 
 
 def _statement(identifier: str) -> tuple[str, ...]:
