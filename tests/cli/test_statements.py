@@ -1,12 +1,15 @@
 """Statements through the command: pairs of images, from weights that know no pairs, and classes of single images."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from vlfusion_jax.cli import evaluate
 from vlfusion_jax.cli.main import main
+from vlfusion_jax.data.source import open_source
 from vlfusion_jax.train.converted import read_parameters
 
 SMALL = [
@@ -43,7 +46,18 @@ def pairs(tmp_path):
     return write(tmp_path / "pairs", rows, [f"{n}.png" for n in range(10)])
 
 
-def test_pairs_from_weights_of_single_images(pairs, tmp_path, capsys):
+def identified(data, split):
+    """The split as NLVR2 would have it: a sentence, on several pairs of one set of images."""
+    source = open_source(data, split)
+    sentences = list(dict.fromkeys(source.texts()))
+    source._texts = [
+        (captions, tuple(replace(q, id=f"test-0-{pair}-{sentences.index(q.text)}") for q in questions))
+        for pair, (captions, questions) in enumerate(source._texts)
+    ]
+    return source
+
+
+def test_pairs_from_weights_of_single_images(pairs, tmp_path, capsys, monkeypatch):
     captions = [{"image": f"{n}.png", "caption": f"picture {n} is red or wide"} for n in range(4)]
     single = write(tmp_path / "single", captions, [f"{n}.png" for n in range(4)])
     first, second = str(tmp_path / "first"), str(tmp_path / "second")
@@ -74,6 +88,21 @@ def test_pairs_from_weights_of_single_images(pairs, tmp_path, capsys):
     assert metrics["accuracy_blind"] == pytest.approx(6 / 9)
     assert trained.startswith("\n".join(table)), "the same, from the checkpoint"
 
+    judging = ["evaluate", f"--workdir={second}", f"--judgements={tmp_path / 'judgements.csv'}"]
+    assert main(judging) == 2
+    assert "do not say the identifiers of their statements" in capsys.readouterr().err
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluate, "open_source", identified)
+        assert main(judging) == 0
+    rows = [json.loads(line) for line in (pairs / "test.jsonl").read_text().splitlines()]
+    annotations = [{"identifier": f"test-0-{n}-{n % 2}", "label": str(row["label"])} for n, row in enumerate(rows)]
+    (tmp_path / "annotations.json").write_text("\n".join(map(json.dumps, annotations)))
+    files = [f"--results={tmp_path / 'judgements.csv'}", f"--annotations={tmp_path / 'annotations.json'}"]
+    capsys.readouterr()
+    assert main(["score", "nlvr", *files, "--json"]) == 0
+    scored = json.loads(capsys.readouterr().out)
+    assert scored == pytest.approx({name: metrics[name] for name in ("accuracy", "consistency")})
+
     assert (
         main(["data", "check", "--config=configs/finetune_tasks/nlvr2.py", *SMALL, f"--config.data.path={pairs}"]) == 0
     )
@@ -97,6 +126,8 @@ def test_entailment(tmp_path, capsys):
     counts = {line.split()[0]: int(line.split()[-1]) for line in out.splitlines() if line.startswith(labels)}
     assert counts == {"entailment": 4, "neutral": 3, "contradiction": 3}
     assert "consistency" not in out
+    assert main(["evaluate", f"--workdir={tmp_path / 'run'}", "--judgements=x.csv"]) == 2
+    assert "this run has no task nlvr" in capsys.readouterr().err
     assert (tmp_path / "run" / "confusion.png").exists()
 
 

@@ -1,8 +1,9 @@
-"""vlfusion evaluate --workdir=DIR [--split=NAME] [--json] [--config.KEY=VALUE ...]
+"""vlfusion evaluate --workdir=DIR [--split=NAME] [--json] [--judgements=FILE.csv] [--config.KEY=VALUE ...]
 
 Evaluates the newest checkpoint of a run on all questions and captions of a split, and prints a table: the run, what the
 question alone allows, and published figures where the config has some. Of labelled statements a second table shows
-each class, and confusion.png in the work directory which is taken for which. The config is the run's own; keys such as
+each class, and confusion.png in the work directory which is taken for which; --judgements writes those on pairs of
+images, as NLVR2's own evaluation and `vlfusion score nlvr` read them. The config is the run's own; keys such as
 --config.data.path or --config.sharding may be changed.
 """
 
@@ -18,6 +19,7 @@ from ml_collections import ConfigDict
 
 from vlfusion_jax.cli.arguments import parse_over_config
 from vlfusion_jax.cli.devices import define_device_flags, start_devices
+from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.data.global_array import local_rows
 from vlfusion_jax.data.layout import layout_of
@@ -28,6 +30,7 @@ from vlfusion_jax.data.vocabulary import Vocabulary
 from vlfusion_jax.evals.blind import blind_accuracy
 from vlfusion_jax.evals.captioning import CAPTIONING_METRICS
 from vlfusion_jax.evals.judgements import Judgements, judge
+from vlfusion_jax.evals.nlvr_files import write_judgements
 from vlfusion_jax.evals.retrieval import DEPTHS
 from vlfusion_jax.evals.runner import evaluate
 from vlfusion_jax.evals.table import format_table
@@ -47,6 +50,9 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string("workdir", "", "work directory of the run, or the folder of one checkpoint", flag_values=values)
     flags.DEFINE_string("split", "", "split to evaluate on; default the run's data.eval_split", flag_values=values)
     flags.DEFINE_boolean("json", False, "also print the metrics as one line of JSON, last", flag_values=values)
+    flags.DEFINE_string(
+        "judgements", "", "file to write, of tasks.nlvr: each identifier, True or False", flag_values=values
+    )
     define_device_flags(values)
 
 
@@ -61,18 +67,35 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
     config = parse_over_config(values, arguments, stored_config)
     if values.split:
         config.data.eval_split = values.split
+    _check_judgements(values.judgements, config)
     start_devices(values)
     job = build(config, Vocabulary.from_dict(load_meta(values.workdir)["vocabulary"]))
     params = load_params(values.workdir, job.abstract_state.params)
     test = open_source(config.data, config.data.eval_split)
+    if values.judgements and not all(question.id for index in range(len(test)) for question in test.text_of(index)[1]):
+        raise UserError("the data do not say the identifiers of their statements, which --judgements writes.")
     judgements = judge_split(job, params, test)
     metrics = evaluator(job, test)(params) | consistency_of(judgements, config)
     blind = question_only(config, test)
     print_table(metrics, blind, config)
     folder = Path(values.workdir)
     show_judgements(judgements, folder if (folder / FOLDER).is_dir() else None)
+    if values.judgements and jax.process_index() == 0:
+        verdicts = [judgements.classes[best] == names.VERDICTS[1] for best in judgements.predictions]
+        write_judgements(Path(values.judgements), dict(zip(judgements.ids, verdicts, strict=True)))
+        say(f"{len(verdicts):,} judgements are in {values.judgements}")
     if values.json and jax.process_index() == 0:
         print(json.dumps(metrics | blind))
+
+
+def _check_judgements(file: str, config: ConfigDict) -> None:
+    """Hold that what --judgements asks for can be written, before anything is computed."""
+    if not file:
+        return
+    if not config.tasks.nlvr.weight:
+        raise UserError("--judgements is of statements on pairs of images; this run has no task nlvr: leave it out.")
+    if not Path(file).parent.is_dir():
+        raise UserError(f"--judgements is {file!r}, whose folder does not exist: make it first.")
 
 
 def evaluator(job: Run, test: Source) -> Callable[[Any], dict[str, float]]:

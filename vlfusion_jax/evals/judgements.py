@@ -22,11 +22,13 @@ class Judgements:
     Attributes:
       classes: names of the classes.
       statements: texts.
+      ids: what the data set calls each, '' where it has no such name.
       labels, predictions: numbers of classes, both [statements] int64.
     """
 
     classes: tuple[str, ...]
     statements: tuple[str, ...]
+    ids: tuple[str, ...]
     labels: np.ndarray
     predictions: np.ndarray
 
@@ -70,6 +72,7 @@ def judge(run: Any, params: Any, batches: Iterable[dict[str, np.ndarray]], sourc
     return Judgements(
         classes,
         tuple(question.text for question, _ in pairs),
+        tuple(question.id for question, _ in pairs),
         np.array([number[label] for label in labels], np.int64),
         np.array([best for _, best in pairs], np.int64),
     )

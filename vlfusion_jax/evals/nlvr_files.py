@@ -1,8 +1,10 @@
 """Judgements and labels in the files of the official evaluation of NLVR2."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from vlfusion_jax.core.errors import UserError
+from vlfusion_jax.core.files import written_whole
 from vlfusion_jax.core.json_entries import json_lines, put
 from vlfusion_jax.evals.classification import statement_scores
 
@@ -41,6 +43,16 @@ def score_judgements(results: Path, annotations: Path) -> dict[str, float]:
             f"{missing[0]!r}: judge every one."
         )
     return statement_scores([_statement(key) for key in labels], [judged[key] == labels[key] for key in labels])
+
+
+def write_judgements(file: Path, judgements: Mapping[str, bool]) -> None:
+    """Write what `score_judgements` reads: a line `identifier,True` or `identifier,False` for each example, in order.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
+    with written_whole(file) as aside:
+        aside.write_text("".join(f"{key},{value}\n" for key, value in judgements.items()), encoding="utf-8")
 
 
 def _lines(file: Path) -> list[tuple[str, str]]:
