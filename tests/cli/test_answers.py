@@ -63,7 +63,6 @@ def test_train_resume_evaluate_predict(config, family, tmp_path, capsys, monkeyp
     assert len(losses) == 36
     assert np.mean(losses[-5:]) < 0.4 * np.mean(losses[:3])
     assert np.mean([line["answer_token_accuracy"] for line in lines[-5:]]) > 0.5
-    assert evaluation["eval/answer_accuracy"] >= 0.2
 
     assert main(["evaluate", f"--workdir={workdir}", "--json"]) == 0
     *table, last = capsys.readouterr().out.splitlines()

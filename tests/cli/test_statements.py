@@ -147,3 +147,38 @@ def test_faults(pairs, tmp_path, capsys, monkeypatch, change, message):
     path = [] if "clevr" in change else [f"--config.data.path={pairs}"]
     assert main([*command, *path, change]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_labels_that_are_written_are_no_classes(tmp_path, capsys):
+    """No report by class of a model that writes its answers; the rest of the evaluation is there."""
+    rows = [{"image": f"{n % 4}.png", "statement": f"it is {n}", "label": ("yes", "no")[n % 2]} for n in range(8)]
+    folder = write(tmp_path / "written", rows, [f"{n}.png" for n in range(4)])
+    small = [each for each in SMALL if "model.layers" not in each and "grid" not in each]
+    small += [
+        "--config.model.text_layers=1", "--config.model.fusion_layers=1", "--config.model.image_layers=1",
+        "--config.model.image_width=16", "--config.model.image_heads=2", "--config.model.image_mlp_width=16",
+        "--config.model.decoder_layers=1", "--config.model.decoder_reads=question",
+        "--config.tasks.vqa.weight=0.0", "--config.tasks.answer.weight=1.0", "--config.checkpoint.best_metric=",
+    ]  # fmt: skip
+    command = ["train", "--config=configs/finetune_tasks/snli_ve.py", f"--config.data.path={folder}", *small]
+    assert main([*command, f"--workdir={tmp_path / 'run'}"]) == 0
+    out = capsys.readouterr().out
+    assert "answer_accuracy" in out
+    assert "curves are drawn" in out
+    assert not (tmp_path / "run" / "confusion.png").exists()
+
+    long = [row | {"label": "yes and " * 5 + row["label"]} for row in rows]
+    command[2] = f"--config.data.path={write(tmp_path / 'long', long, [f'{n}.png' for n in range(4)])}"
+    assert (
+        main(
+            [
+                *command,
+                "--config.model.text_positions=8",
+                "--config.data.answer_length=8",
+                f"--workdir={tmp_path / 'refused'}",
+            ]
+        )
+        == 2
+    )
+    assert "this model has room for 8" in capsys.readouterr().err
+    assert not (tmp_path / "refused").exists()

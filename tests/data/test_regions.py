@@ -12,7 +12,9 @@ import pytest
 
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
-from vlfusion_jax.data.pipeline import batch_shapes, check_data, eval_batches, train_batches
+from vlfusion_jax.data.jsonl import open_jsonl
+from vlfusion_jax.data.pipeline import batch_shapes, check_data, check_eval_data, eval_batches, train_batches
+from vlfusion_jax.data.regions import region_file
 from vlfusion_jax.data.source import open_source
 from vlfusion_jax.data.vocabulary import build_vocabulary
 from vlfusion_jax.models.families.table import hyperparameters
@@ -194,7 +196,7 @@ WRONG_FILES = {
     "no labels": (changed(labels=None), "array 'labels' is missing, .* or set tasks.mrm.target, which is 'class'"),
     "rank": (changed(features=np.ones(3, np.float32)), r"'features' is \[3\], expected \[regions, 3\]"),
     "width": (changed(features=np.ones((2, 4))), r"'features' is \[2, 4\], expected .*model.region_features"),
-    "whole numbers": (changed(features=np.ones((2, 3), int)), "'features' is of int64, expected float32"),
+    "whole numbers": (changed(features=np.ones((2, 3), int)), "'features' is of int64, expected floats"),
     "none": (changed(features=np.ones((0, 3), np.float32)), "'features' is empty"),
     "not a number": (changed(features=np.full((2, 3), np.nan)), "'features' has a NaN"),
     "too large": (changed(features=np.full((2, 3), 1e300)), "'features' has a NaN or an infinite number"),
@@ -263,6 +265,36 @@ def test_every_file_is_looked_for_at_opening(region_config, tmp_path):
     (tmp_path / "toy" / "regions" / "3.npz").unlink()
     with pytest.raises(UserError, match=r"jsonl.*line 7.*file of regions '3\.npz' is in no regions\*\.tar of .*toy'"):
         open_source(region_config.data, "train")
+
+
+@pytest.mark.parametrize(
+    ("image", "file"),
+    [
+        ("a/1.jpg", "a/1.npz"),
+        ("1.PNG", "1.npz"),
+        ("1.npz", "1.npz"),
+        ("1", "1.npz"),
+        ("COCO.val.12", "COCO.val.12.npz"),
+    ],
+)
+def test_names_of_files(image, file):
+    assert region_file(image) == file
+
+
+def test_two_images_have_no_regions_in_common(region_config, tmp_path):
+    with (tmp_path / "toy" / "train.jsonl").open("a") as lines:
+        lines.write('{"image": "4.png", "caption": "another"}\n')
+    with pytest.raises(UserError, match=r"the regions of images '4\.png' and '4\.jpg' would both be '4\.npz'"):
+        open_source(region_config.data, "train")
+
+
+def test_no_image_is_said_as_ever(region_config, tmp_path):
+    (tmp_path / "toy" / "train.jsonl").write_text('{"image": "0.jpg", "caption": "a thing"}\n')
+    run = opened(region_config)
+    (tmp_path / "toy" / "empty.jsonl").write_text("")
+    source = open_jsonl(str(tmp_path / "toy"), "empty", region_config.data.fields, of_regions=True)
+    with pytest.raises(UserError, match="has no text to evaluate"):
+        check_eval_data(region_config, source, run[2])
 
 
 def test_boxes_in_16_bits_may_end_beyond_the_image(region_config):

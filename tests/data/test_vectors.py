@@ -194,6 +194,23 @@ def test_an_evaluation_needs_a_vector_within_its_limit(config, opened, folder, v
         check_eval_data(config, *opened)
 
 
+def test_an_evaluation_needs_a_vector_of_a_first_caption(config, opened, folder, vectors):
+    vectors[:] = np.nan
+    vectors[6] = 1  # of the second caption of the first image
+    np.save(folder / "train.vectors.npy", vectors)
+    check_data(config, *opened)
+    with pytest.raises(UserError, match="has no vector of any caption that is read"):
+        check_eval_data(config, *opened)
+
+
+def test_a_fingerprint_tells_other_numbers(opened, folder, vectors):
+    before = ReferenceVectors(opened[0], WIDTH).fingerprint()
+    assert ReferenceVectors(opened[0], WIDTH).fingerprint() == before
+    vectors[-1, -1] += 1
+    np.save(folder / "train.vectors.npy", vectors)
+    assert ReferenceVectors(opened[0], WIDTH).fingerprint() != before
+
+
 def test_other_data_sets_are_refused(clevr_config, clevr_train):
     clevr_config.tasks.context.weight, clevr_config.tasks.context.width = 1.0, WIDTH
     with pytest.raises(UserError, match=r"task context reads vectors beside JSONL files: set data.source=jsonl"):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from PIL import Image
 from tokenizers import decoders
 from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
@@ -180,6 +181,25 @@ def test_answers_among_candidates(answerer):
 def test_what_is_converted_has_the_task_of_its_head(captioner, answerer):
     for model, task in ((captioner.ours, names.CAPTION), (answerer.ours, names.ANSWER)):
         assert [name for name in names.TASKS if model.config.tasks[name].weight] == [task]
+
+
+def test_answers_are_chosen_among_those_that_the_conversion_names(answerer, tmp_path, capsys):
+    Image.fromarray(PICTURES[0]).save(tmp_path / "0.png")
+    row = {"image": "0.png", "question": "what colour is it?", "answer": "a zebra"}
+    (tmp_path / "test.jsonl").write_text(json.dumps(row))
+    evaluation = ["evaluate", f"--config.data.path={tmp_path}", "--config.eval.batch_size=8", "--json"]
+    assert main([*evaluation, f"--workdir={answerer.folder / 'ours'}"]) == 2
+    assert "this one knows none: convert it with --answers=FILE" in capsys.readouterr().err
+
+    answers = ["one yellow hat", "a zebra", "dogs"]
+    (tmp_path / "answers.txt").write_text("\n".join(answers))
+    convert = ["convert", "--from=hf", str(answerer.folder / "theirs"), f"--out={tmp_path / 'named'}"]
+    assert main([*convert, f"--answers={tmp_path / 'answers.txt'}"]) == 0
+    capsys.readouterr()
+    assert main([*evaluation, f"--workdir={tmp_path / 'named'}"]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])["answer_accuracy"]
+    [best] = answerer.ours.answer(PICTURES[0], row["question"], top=1, candidates=answers)
+    assert found == float(best.text == row["answer"])
 
 
 def test_what_a_model_does_not_write_is_said(captioner, answerer):

@@ -7,7 +7,11 @@ import torch
 import transformers
 from transformers.models.blip.modeling_blip_text import BlipTextLMHeadModel
 
-from vlfusion_jax.tasks.answer import TOKENS, WEIGHTS, AnswerWriting
+from vlfusion_jax.core import names
+from vlfusion_jax.tasks.answer import AnswerWriting
+
+TOKENS = names.key(names.ANSWERED, names.TARGET)
+WEIGHTS = names.key(names.ANSWERED, names.WORD_WEIGHTS)
 
 ROWS, LENGTH, VOCAB = 4, 7, 37
 LENGTHS = np.array([7, 3, 5, 4])  # with both ends

@@ -69,7 +69,7 @@ def test_tasks_of_positive_weight(chosen, negatives):
     ("family", "task", "message"),
     [
         ("vilt", "itc", "tasks.itc reads head 'contrastive'"),
-        ("albef", "caption", "tasks.caption reads head 'caption' .albef's with model.decoder_layers, vilt's with"),
+        ("albef", "caption", "tasks.caption reads head 'caption' .albef's with model.decoder_layers and"),
         (
             "albef",
             "answer",

@@ -7,8 +7,12 @@ import torch
 import transformers
 from transformers.models.blip.modeling_blip_text import BlipTextLMHeadModel
 
+from vlfusion_jax.core import names
 from vlfusion_jax.models.heads import mask_classes
-from vlfusion_jax.tasks.caption import TOKENS, WEIGHTS, Captioning
+from vlfusion_jax.tasks.caption import Captioning
+
+TOKENS = names.key(names.WRITTEN, names.TARGET)
+WEIGHTS = names.key(names.WRITTEN, names.WORD_WEIGHTS)
 
 ROWS, LENGTH, VOCAB, PADDED, PROMPT = 4, 9, 37, 48, 2
 LENGTHS = (9, 6, 4, 7)  # with both ends

@@ -41,7 +41,9 @@ def test_evaluations_are_drawn_where_there_are_several(tmp_path):
         with Image.open(tmp_path / "plot.png") as image:
             return np.asarray(image.convert("RGB"))
 
-    several, once = drawn(RUNS), drawn([contender(run.name, [0.9], every=100) for run in RUNS])
-    assert several.shape == once.shape
-    assert (several != once).any()
+    several = drawn(RUNS)
+    assert (several != drawn([contender("slow", [0.3, 0.6, 0.7, 0.96]), RUNS[1]])).any()
+    # With one evaluation each it is the training batches, the same in all.
+    once = [[contender("slow", [0.96], every=every), contender("quick", [0.97], every=100)] for every in (50, 100)]
+    assert (drawn(once[0]) == drawn(once[1])).all()
     assert (drawn(RUNS, reach=0.95) != several).any()

@@ -18,7 +18,7 @@ from vlfusion_jax.core.tree import flatten
 from vlfusion_jax.data.pipeline import train_batches
 from vlfusion_jax.data.source import open_source
 from vlfusion_jax.data.vocabulary import build_vocabulary
-from vlfusion_jax.tasks import caption, itc, mlm
+from vlfusion_jax.tasks import itc, mlm
 from vlfusion_jax.train.combine import drawn_task
 from vlfusion_jax.train.objective import make_objective, sums_of, task_scales
 from vlfusion_jax.train.setup import build
@@ -26,6 +26,7 @@ from vlfusion_jax.train.step import make_train_step
 from vlfusion_jax.train.views import run_views
 
 WEIGHTS = {"mlm": 1.5, "itm": 0.5, "itc": 0.8, "wpa": 0.3, "caption": 0.7, "context": 0.9}
+WRITTEN = names.key(names.WRITTEN, names.WORD_WEIGHTS)
 COLORS = ("red", "green", "blue", "black", "white", "grey")
 
 
@@ -259,7 +260,7 @@ def test_uncertainty_is_kendall_s_formula(uncertain, stepped, apart, batch_of, p
     """Σ λ_t (exp(-s_t) L_t + s_t / 2); a task without items leaves its s_t as it is."""
     batch = batch_of(uncertain.config)
     if without_captions:
-        batch = batch | {caption.WEIGHTS: np.zeros_like(batch[caption.WEIGHTS])}
+        batch = batch | {WRITTEN: np.zeros_like(batch[WRITTEN])}
     metrics, grads = stepped(batch, parts)
     value, expected = 0.0, {}
     for name, (loss, of_task) in apart(batch).items():
@@ -338,5 +339,5 @@ def test_evaluation_is_of_all_tasks(sampled, batch_of, random_state):
     sums = sampled.eval_step(random_state(sampled).params, batch_of(sampled.config))
     assert {name for name in sums if name.endswith("_loss")} == {"mlm_loss", "itc_loss", "caption_loss"}
     batch = batch_of(sampled.config)
-    for name, weights in (("mlm", mlm.WEIGHTS), ("itc", itc.WEIGHT), ("caption", caption.WEIGHTS)):
+    for name, weights in (("mlm", mlm.WEIGHTS), ("itc", itc.WEIGHT), ("caption", WRITTEN)):
         assert float(sums[f"{name}_loss"][1]) == batch[weights].sum() > 0

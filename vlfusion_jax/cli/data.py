@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from vlfusion_jax.cli.arguments import define_config_flag, no_more_words, parse, parse_with_config
+from vlfusion_jax.cli.training import vocabulary_of
 from vlfusion_jax.config.keys import nearest
 from vlfusion_jax.config.schema import default_config
 from vlfusion_jax.core import names
@@ -28,7 +29,7 @@ from vlfusion_jax.data.records import Source
 from vlfusion_jax.data.regions import region_layout, region_rows
 from vlfusion_jax.data.source import data_folder, open_source
 from vlfusion_jax.data.vectors import ReferenceVectors
-from vlfusion_jax.data.vocabulary import Vocabulary, build_vocabulary, unanswerable
+from vlfusion_jax.data.vocabulary import Vocabulary, unanswerable
 
 ACTIONS = (names.SORT_OF_CLEVR, *names.OFFICIAL_DATA, "check")
 _SHOWN = 12
@@ -97,8 +98,7 @@ def _build_official(name: str, manual_dir: Path, data_dir: Path) -> None:
 def _check(config: ConfigDict) -> None:
     splits = dict.fromkeys((config.data.train_split, config.data.eval_split))
     sources = {split: open_source(config.data, split) for split in splits}
-    training, writes = sources[config.data.train_split], config.tasks.answer.weight > 0
-    vocabulary = build_vocabulary([training], config.data, writes_answers=writes)
+    vocabulary = vocabulary_of(config, sources[config.data.train_split])
     print(f"vocabulary: {vocabulary.size} tokens; {len(vocabulary.answers)} answers {_listed(vocabulary.answers)}")
     for split, source in sources.items():
         print(f"\n{split}")
@@ -132,6 +132,9 @@ def _summary(source: Source, vocabulary: Vocabulary, config: ConfigDict) -> dict
         "captions": f"{len(captions):,}{_lengths(captions, vocabulary, data.caption_length)}",
         "questions": f"{len(questions):,}{_lengths([q.text for q in questions], vocabulary, data.question_length)}",
     }
+    if config.tasks.answer.weight:
+        answers = [answer for question in questions for answer, _ in question.answers]
+        rows["answers"] = f"{len(answers):,}{_lengths(answers, vocabulary, data.answer_length)}"
     if questions:
         rows["answered"] = f"{known / len(questions):.1%} of the questions from the vocabulary"
     if kinds:

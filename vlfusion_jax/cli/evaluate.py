@@ -131,8 +131,9 @@ def other_metrics(config: ConfigDict) -> list[str]:
 
 
 def judge_split(job: Run, params: Any, test: Source) -> Judgements | None:
-    """What each statement of `test` is taken for; None where its texts are no labelled statements."""
-    if not test.labelled:
+    """What each statement of `test` is taken for; None where its texts are no labelled statements, or no classes."""
+    tasks = job.config.tasks
+    if not test.labelled or not (tasks.vqa.weight or tasks.nlvr.weight):
         return None
     rows = local_rows(job.batch_sharding, job.config.eval.batch_size)
     with contextlib.closing(eval_batches(job.config, test, job.vocabulary, rows=rows)) as batches:

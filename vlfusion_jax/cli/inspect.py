@@ -10,11 +10,11 @@ from absl import flags
 
 from vlfusion_jax.cli.arguments import define_config_flag, no_more_words, parse, parse_with_config
 from vlfusion_jax.cli.devices import define_device_flags, start_devices
+from vlfusion_jax.cli.training import vocabulary_of
 from vlfusion_jax.config.keys import nearest
 from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.data.source import open_source
-from vlfusion_jax.data.vocabulary import build_vocabulary
 from vlfusion_jax.models.activations import count_activations
 from vlfusion_jax.models.families.published import PUBLISHED, usual_sizes
 from vlfusion_jax.models.families.table import FAMILIES, hyperparameters
@@ -43,9 +43,7 @@ def run(values: flags.FlagValues, arguments: list[str]) -> None:
         return
     config = parse_with_config(values, arguments)
     start_devices(values)
-    training, writes = open_source(config.data, config.data.train_split), config.tasks.answer.weight > 0
-    vocabulary = build_vocabulary([training], config.data, writes_answers=writes)
-    job = build(config, vocabulary)
+    job = build(config, vocabulary_of(config, open_source(config.data, config.data.train_split)))
     mesh = " × ".join(f"{axis}={size}" for axis, size in job.strategy.mesh.shape.items())
     print(f"sharding {config.sharding}: mesh {mesh}")
     print(format_audit(job.audit, job.strategy.mesh.size))

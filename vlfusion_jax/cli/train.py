@@ -73,4 +73,4 @@ def _draw(job: Run, params: Any, test: Source, workdir: Path) -> None:
         if answered:
             draw_answers(answered, workdir / "answers.png")
             Image.fromarray(answered[0].image).save(workdir / "example.png")
-        print(f"curves and answers are drawn in {workdir}")
+        print(f"{'curves and answers' if answered else 'curves'} are drawn in {workdir}")

@@ -11,6 +11,7 @@ from vlfusion_jax.data.global_array import local_rows
 from vlfusion_jax.data.pipeline import check_data, check_eval_data, train_batches
 from vlfusion_jax.data.records import Source
 from vlfusion_jax.data.source import fingerprint, open_source
+from vlfusion_jax.data.vectors import ReferenceVectors
 from vlfusion_jax.data.vocabulary import Vocabulary, build_vocabulary, unanswerable
 from vlfusion_jax.train.begin import say, source_of_words
 from vlfusion_jax.train.checkpoint import load_meta
@@ -36,8 +37,7 @@ def open_splits(data: ConfigDict) -> Splits:
 
 def prepare(config: ConfigDict, splits: Splits, workdir: Path) -> Run:
     """The run of `config` in `workdir`, held to fit its data; nothing is allocated or written."""
-    base, writes = _vocabulary_to_go_on_with(config, workdir), config.tasks.answer.weight > 0
-    vocabulary = build_vocabulary([splits.training], config.data, base, writes)
+    vocabulary = vocabulary_of(config, splits.training, _vocabulary_to_go_on_with(config, workdir))
     check_data(config, splits.training, vocabulary)
     check_eval_data(config, splits.test, vocabulary)
     if config.tasks.vqa.weight:
@@ -49,17 +49,30 @@ def prepare(config: ConfigDict, splits: Splits, workdir: Path) -> Run:
     return job
 
 
+def vocabulary_of(config: ConfigDict, training: Source, base: Vocabulary | None = None) -> Vocabulary:
+    """The vocabulary of a run; see `build_vocabulary`, also for `base`."""
+    return build_vocabulary([training], config.data, base, writes_answers=config.tasks.answer.weight > 0)
+
+
 def train_prepared(job: Run, splits: Splits, workdir: Path) -> Outcome:
     """Train to the last step, from wherever `workdir` stands, evaluating on the test split."""
+    evaluate = evaluator(job, splits.test)  # or what is wrong, before anything is written
     write_config(workdir, job.config)
     rows = local_rows(job.batch_sharding, job.config.train.batch_size)
     return train(
         job,
         lambda step: train_batches(job.config, splits.training, job.vocabulary, start_step=step, rows=rows),
         workdir,
-        evaluator(job, splits.test),
-        fingerprint(splits.training),
+        evaluate,
+        _fingerprint(job.config, splits.training),
     )
+
+
+def _fingerprint(config: ConfigDict, training: Source) -> str:
+    """That of the training data, with the vectors that it has for captions where they are trained on."""
+    if not config.tasks.context.weight:
+        return fingerprint(training)
+    return f"{fingerprint(training)}-{ReferenceVectors(training, config.tasks.context.width).fingerprint()}"
 
 
 def _vocabulary_to_go_on_with(config: ConfigDict, workdir: Path) -> Vocabulary | None:

@@ -231,7 +231,7 @@ def _check_regions(config: ConfigDict) -> None:
     if data.regions:
         _require(data.source == names.JSONL, "data.source", data.source, "must be jsonl with data.regions")
         for key in ("flip", "randaugment", "shift"):
-            rule = "changes pixels, and with data.regions there are none: leave it out"
+            rule = "changes pixels, and with data.regions there are none: set it to False, '' or 0"
             _require(not data[key], f"data.{key}", data[key], rule)
     if not mrm.weight:
         return

@@ -1,4 +1,4 @@
-"""Names of the answers that a head of classes picks among."""
+"""Names of the answers that a model picks among, be they the classes of a head or texts that it ranks."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -62,7 +62,7 @@ def write_answers(file: Path, answers: tuple[str, ...]) -> None:
 def choose_answers(
     found: tuple[str, ...], given: tuple[str, ...], wanted: Collection[str], stored: Collection[str], where: str
 ) -> tuple[str, ...]:
-    """Names of the answers of a model; () where it has no head for them.
+    """Names of the answers of a model; () where it has no head for them, or writes its own and none are given.
 
     Args:
       found: what the checkpoint calls them.
@@ -76,11 +76,11 @@ def choose_answers(
     """
     head, named = names.VQA, found != numbered_answers(len(found))
     if head not in wanted:
-        if given:
+        if given and names.ANSWER not in wanted:
             raise UserError(
                 f"--answers names the classes of head {head!r}, which this is without: ask for it by --heads."
             )
-        return ()
+        return given
     if head not in stored:
         if not given and not named:
             raise UserError(f"{where} has no head {head!r}: name the answers of the new one by --answers=FILE.")

@@ -44,6 +44,8 @@ ANSWERED = "answered"  # a question, with an answer to be written
 REFERENCE = "reference"  # its own caption, with a vector that is given for it
 HARD = "hard"  # pairs made of `PLAIN` on the device: all that match, then those most alike of the others
 STATEMENT = "statement"  # about a pair of images
+ASKING = (QUESTION, ANSWERED)  # of questions, of which an image has several
+CAPTIONED = (MASKED, MATCH, MASKED_IMAGE, PLAIN, WRITTEN, REFERENCE)  # of a caption, in a batch
 
 # Model inputs: the shared image, and per view the text.
 IMAGE = "image"

@@ -117,9 +117,11 @@ def open_jsonl(folder: str, split: str, fields: ConfigDict, of_regions: bool = F
     captions: dict[Names, dict[str, int]] = {}  # each text once, and where it first stands
     questions: dict[Names, list[Question]] = {}
     per_line, labelled, lines = 0, True, 0
+    of_file: dict[str, str] = {}  # of regions: the image that they are of
     for where, row in json_lines(path):
         images = _image_names(row, fields.image, where)
-        images = tuple(map(region_file, images)) if of_regions else images
+        if of_regions:
+            images = tuple(_region_file(image, of_file, where) for image in images)
         per_line = per_line or len(images)
         if len(images) != per_line:
             raise UserError(
@@ -142,6 +144,17 @@ def open_jsonl(folder: str, split: str, fields: ConfigDict, of_regions: bool = F
     texts = {images: (tuple(captions[images]), tuple(questions[images])) for images in captions}
     of_captions = tuple(tuple(of_image.values()) for of_image in captions.values())
     return JsonlSource(store, texts, Lines(path, lines, of_captions), labelled)
+
+
+def _region_file(image: str, of_file: dict[str, str], where: str) -> str:
+    """The file of the image's regions, which are of no other image."""
+    file = region_file(image)
+    if (other := of_file.setdefault(file, image)) != image:
+        raise UserError(
+            f"{where}: the regions of images '{_short(image)}' and '{_short(other)}' would both be '{_short(file)}': "
+            "give images names that differ before the suffix."
+        )
+    return file
 
 
 def _check_held(store: ImageStore, image: str, where: str, root: Path) -> None:

@@ -39,10 +39,7 @@ class Layout:
     @property
     def captioned(self) -> bool:
         """Whether any view shows a caption."""
-        shows = {
-            names.MASKED, names.MATCH, names.PLAIN, names.WRITTEN, names.MASKED_IMAGE, names.REFERENCE,
-        }  # fmt: skip
-        return bool(self.views & shows)
+        return not self.views.isdisjoint(names.CAPTIONED)
 
     @property
     def hidden_room(self) -> int:
@@ -54,7 +51,7 @@ class Layout:
     @property
     def asks(self) -> bool:
         """Whether a view shows a question, or a statement."""
-        return bool(self.views & {names.QUESTION, names.ANSWERED, names.STATEMENT})
+        return not self.views.isdisjoint((*names.ASKING, names.STATEMENT))
 
     @property
     def images(self) -> int:

@@ -28,7 +28,6 @@ from vlfusion_jax.data.vocabulary import Vocabulary, begin_and_end, most_answers
 
 EVAL_SEED = 0  # evaluations of different runs hide the same tokens and show the same negatives
 _ENDLESS = 1 << 48
-_ASKING = (names.QUESTION, names.ANSWERED)  # views of questions
 
 
 def batch_shapes(config: ConfigDict, vocabulary: Vocabulary) -> dict[str, jax.ShapeDtypeStruct]:
@@ -287,7 +286,7 @@ def check_data(config: ConfigDict, source: Source, vocabulary: Vocabulary) -> No
     numbers = range(len(source))
     asked = [question for number in numbers for question in source.text_of(number)[1]]
     for task, view in views_of(config.tasks).items():
-        if view in _ASKING and not asked:
+        if view in names.ASKING and not asked:
             raise UserError(
                 f"task {task} finds no question in split '{split}': set tasks.{task}.weight=0 or data.fields.question."
             )
@@ -296,7 +295,7 @@ def check_data(config: ConfigDict, source: Source, vocabulary: Vocabulary) -> No
     if names.ANSWERED in layout.views and not any(question.answers for question in asked):
         raise UserError(f"task answer is on, but no question of split '{split}' has an answer.")
     if layout.captioned and not any(source.text_of(number)[0] for number in numbers):
-        reading = [task for task, view in views_of(config.tasks).items() if view not in _ASKING]
+        reading = [task for task, view in views_of(config.tasks).items() if view not in names.ASKING]
         weights = ", ".join(f"tasks.{task}.weight=0" for task in reading)
         raise UserError(
             f"captions are needed by {' and '.join(reading)}, but split '{split}' has none: set {weights}, or name the "
@@ -307,7 +306,7 @@ def check_data(config: ConfigDict, source: Source, vocabulary: Vocabulary) -> No
     if layout.views & {names.WRITTEN, names.ANSWERED}:
         _check_writing(config, layout, vocabulary)
     if vectors := _vectors_of(layout, source):
-        vectors.check(len(source))
+        vectors.check((number, caption) for number in numbers for caption in source.text_of(number)[0])
 
 
 def _check_writing(config: ConfigDict, layout: Layout, vocabulary: Vocabulary) -> None:
@@ -344,7 +343,7 @@ def check_eval_data(config: ConfigDict, source: Source, vocabulary: Vocabulary) 
             "data.fields.caption."
         )
     if vectors := _vectors_of(layout, source):
-        vectors.check(images)
+        vectors.check((number, caption) for number in range(images) for caption in source.text_of(number)[0][:1])
     if names.MATCH in layout.views and captioned > 1:  # half of them get a foreign caption
         matching.check_captions_differ(source, partial(examples.caption_tokens, layout=layout, vocabulary=vocabulary))
 
@@ -352,7 +351,7 @@ def check_eval_data(config: ConfigDict, source: Source, vocabulary: Vocabulary) 
 def _check_images(layout: Layout, source: Source, split: str) -> None:
     """Hold that records have as many images as the tasks read, and that the regions of the first are as they should."""
     if source.images_per_record == layout.images:
-        if layout.regions:
+        if layout.regions and len(source):
             examples.image_view(source[0], layout)
         return
     if layout.images == 1:

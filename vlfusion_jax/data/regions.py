@@ -24,6 +24,7 @@ from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 
 FEATURES, BOXES, SIZE, LABELS, CLASSES = "features", "boxes", "size", "labels", "classes"
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".npz")
 _UNREADABLE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError)
 _BEYOND = 1e-3  # of the image's side: by how much a box may be out of it, as boxes in 16 bits are
 _OFF = 1e-2  # by how much a distribution in 16 bits may miss a sum of one
@@ -56,9 +57,9 @@ def region_layout(config: ConfigDict) -> RegionLayout | None:
 
 
 def region_file(image: str) -> str:
-    """Name of the file with the regions of an image, which has another suffix, or none."""
+    """Name of the file with the regions of an image, which has the suffix of a picture, that of the file, or none."""
     path = PurePosixPath(image)
-    return str(path.parent / f"{path.stem}.npz")
+    return str(path.with_suffix(".npz") if path.suffix.lower() in _SUFFIXES else path.with_name(f"{path.name}.npz"))
 
 
 def region_shapes(layout: RegionLayout, images: int) -> dict[str, tuple[tuple[int, ...], type]]:
@@ -167,7 +168,7 @@ def _distributions(shares: np.ndarray, count: int, classes: int, name: str) -> n
 
 def _floats(array: np.ndarray, key: str, name: str) -> np.ndarray:
     if array.dtype.kind != "f":
-        raise _wrong(name, key, f"is of {array.dtype}, expected float32 or float16")
+        raise _wrong(name, key, f"is of {array.dtype}, expected floats")
     with np.errstate(over="ignore"):  # which is then found
         return _checked(array.astype(np.float32), key, name)
 

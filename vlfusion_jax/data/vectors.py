@@ -5,6 +5,8 @@ line i, blank lines not counted; of a caption that an image has on several lines
 that the captions of a line have no vector. Rows of lines without a caption are not read.
 """
 
+import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.data.jsonl import JsonlSource
 from vlfusion_jax.data.records import Source
 
+_ROWS = 4096  # that are read at a time
 _OFF = "or set tasks.context.weight=0"
 
 
@@ -61,9 +64,15 @@ class ReferenceVectors:
             )
         return vector
 
-    def check(self, images: int) -> None:
-        """Raise UserError where no caption of the first `images` records has a vector."""
-        captions = ((index, caption) for index in range(images) for caption in self._source.text_of(index)[0])
+    def fingerprint(self) -> str:
+        """Eight hexadecimal digits (CRC-32) of the numbers; reads the file once."""
+        checksum = 0
+        for first in range(0, len(self._rows), _ROWS):
+            checksum = zlib.crc32(np.ascontiguousarray(self._rows[first : first + _ROWS]), checksum)
+        return f"{checksum:08x}"
+
+    def check(self, captions: Iterable[tuple[int, str]]) -> None:
+        """Raise UserError where none of `captions`, each with the number of its record, has a vector."""
         if all(self.of(index, caption) is None for index, caption in captions):
             raise UserError(
                 f"'{self._path}' has no vector of any caption that is read: fill the rows of lines with a caption, "

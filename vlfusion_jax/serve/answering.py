@@ -6,16 +6,15 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from vlfusion_jax.core import names
+from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.data.global_array import local_rows, to_global
 from vlfusion_jax.data.pipeline import eval_batches, eval_questions
 from vlfusion_jax.data.records import Question, Source
 from vlfusion_jax.layers.attention import attention_by
-from vlfusion_jax.models.rank import rank
-from vlfusion_jax.serve.writing import SHORTLIST, Writer
+from vlfusion_jax.serve.writing import SHORTLIST, Writer, encode_and_rank
 from vlfusion_jax.train.setup import Run
 from vlfusion_jax.train.views import view_inputs
 
@@ -33,24 +32,28 @@ def answering_evaluator(run: Run, source: Source) -> Callable[[Any], dict[str, f
       source: the split.
 
     Raises:
-      UserError: an answer is longer than the model has room for.
+      UserError: the run knows no answers, or one that is longer than the model has room for.
     """
     config, answers = run.config, run.vocabulary.answers
+    if not answers:
+        raise UserError(
+            "task answer is evaluated by the most probable of the answers that a run knows, and this one knows none: "
+            "convert it with --answers=FILE, one a line, or fine-tune it on data that have some."
+        )
     rows = local_rows(run.batch_sharding, config.eval.batch_size)
     texts, mask = Writer(run.model, config.model, run.vocabulary).candidates(answers, names.ANSWER)
 
     def found(params: Any, inputs: Mapping[str, jax.Array]) -> jax.Array:
-        encoded = run.model.apply({"params": params}, inputs)
         shortlist = min(SHORTLIST, len(answers))
-        numbers, _ = rank(run.model, params, encoded, names.ANSWER, jnp.asarray(texts), jnp.asarray(mask), 1, shortlist)
+        numbers, _ = encode_and_rank(run.model, names.ANSWER, 1, shortlist, params, inputs, texts, mask)
         return numbers[:, 0]
 
-    ranked = jax.jit(found, out_shardings=run.strategy.replicated)
+    best = jax.jit(found, out_shardings=run.strategy.replicated)
 
     def answers_to(params: Any, batch: dict[str, np.ndarray]) -> np.ndarray:
         """Numbers of the answers to the questions of a batch, of all hosts."""
         inputs = {name: x for name, x in view_inputs(batch, names.ANSWERED).items() if name not in _WRITTEN}
-        return jax.device_get(ranked(params, to_global(inputs, run.batch_sharding)))
+        return jax.device_get(best(params, to_global(inputs, run.batch_sharding)))
 
     def metrics_of(params: Any) -> dict[str, float]:
         with (

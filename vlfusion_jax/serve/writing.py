@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -152,8 +153,7 @@ def _write(
     return generate(module, params, source, head, prompt, mask, search, keys)
 
 
-@partial(jax.jit, static_argnums=range(4))
-def _rank(
+def encode_and_rank(
     module: FusionModel,
     head: str,
     top: int,
@@ -163,5 +163,9 @@ def _rank(
     texts: jax.Array,
     mask: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
+    """See `models.rank.rank`, whose `encoded` is made of `inputs`."""
     encoded = module.apply({"params": params}, inputs)
-    return rank(module, params, encoded, head, texts, mask, top, shortlist)
+    return rank(module, params, encoded, head, jnp.asarray(texts), jnp.asarray(mask), top, shortlist)
+
+
+_rank = partial(jax.jit, static_argnums=range(4))(encode_and_rank)

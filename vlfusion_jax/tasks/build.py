@@ -25,7 +25,7 @@ from vlfusion_jax.tasks.wpa import WordPatchAlignment
 
 # Of models that write, how they come to the head.
 _WRITERS = {
-    names.CAPTION: " (albef's with model.decoder_layers, vilt's with model.prefix_lm)",
+    names.CAPTION: " (albef's with model.decoder_layers and model.decoder_reads=image, vilt's with model.prefix_lm)",
     names.ANSWER: " (blip's of model.variant vqa, albef's with model.decoder_layers and model.decoder_reads=question)",
 }
 

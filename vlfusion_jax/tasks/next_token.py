@@ -1,28 +1,56 @@
-"""What texts that are to be written are judged by: at every token, the prediction of the next one."""
+"""What writing is learned by: at every token, the prediction of the next one."""
+
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 
+from vlfusion_jax.core import names
+from vlfusion_jax.models.output import FusionOutput
 from vlfusion_jax.ops.losses import smoothed_cross_entropy
+from vlfusion_jax.tasks.task import Batch, Metrics
 
 
-def next_token_losses(logits: jax.Array, tokens_bt: jax.Array, smoothing: float, vocab: int) -> jax.Array:
-    """[rows, tokens] f32, in nats: see `smoothed_cross_entropy`; of the last token whatever comes.
+@dataclass(frozen=True)
+class NextToken:
+    """Cross-entropy of the next token, a sum over all that count; of the last one of a row none does.
 
-    Args:
-      logits: [rows, tokens, at least vocab].
-      tokens_bt: [rows, tokens] integers, what is written.
-      smoothing: share of a target that is spread over all words.
+    Attributes:
       vocab: number of words.
+      smoothing: share of a target that is spread over all words.
+      name: of the task and of its head.
+      view: of the texts to be written.
+      accuracy: name of the metric.
     """
-    return smoothed_cross_entropy(logits, _next(tokens_bt), smoothing, vocab)
 
+    vocab: int
+    smoothing: float
+    name: str
+    view: str
+    accuracy: str
 
-def next_token_found(logits: jax.Array, tokens_bt: jax.Array) -> jax.Array:
-    """[rows, tokens] booleans: the next token is the most probable one."""
-    return jnp.argmax(logits, axis=-1) == _next(tokens_bt)
+    @property
+    def heads(self) -> tuple[str, ...]:
+        return (self.name,)
 
+    def weight(self, batch: Batch) -> jax.Array:
+        """Number of tokens that count."""
+        return self._counted(batch).sum()
 
-def _next(tokens_bt: jax.Array) -> jax.Array:
-    """Behind each token the next one; behind the last, whose weight is 0, whatever comes."""
-    return jnp.roll(tokens_bt, -1, axis=1)
+    def loss(self, output: FusionOutput, batch: Batch) -> jax.Array:
+        losses = smoothed_cross_entropy(output.logits[self.name], self._next(batch), self.smoothing, self.vocab)
+        return (losses * self._counted(batch)).sum()
+
+    def metrics(self, output: FusionOutput, batch: Batch) -> Metrics:
+        """Share of tokens that are the most probable ones behind the text's own."""
+        right = jnp.argmax(output.logits[self.name], axis=-1) == self._next(batch)
+        counted = self._counted(batch)
+        return {self.accuracy: ((right * counted).sum(), counted.sum())}
+
+    def _counted(self, batch: Batch) -> jax.Array:
+        """[rows, tokens] f32, 1 where the next token is predicted."""
+        return batch[names.key(self.view, names.WORD_WEIGHTS)]
+
+    def _next(self, batch: Batch) -> jax.Array:
+        """Behind each token the next one; behind the last, whose weight is 0, whatever comes."""
+        return jnp.roll(batch[names.key(self.view, names.TARGET)], -1, axis=1)

@@ -15,7 +15,6 @@ from vlfusion_jax.models.steps import streams_alone, updated_streams
 from vlfusion_jax.train.views import together
 
 _PAIRS = 3  # of each image under `names.HARD`
-_ASKING = (names.QUESTION, names.ANSWERED)  # views of which an image has as many texts as questions
 
 
 class Pass(NamedTuple):
@@ -48,7 +47,7 @@ def passes(config: Any, spec: ModelSpec) -> Iterator[Pass]:
         lengths[names.PLAIN] = pairs
     alone, seen = set(streams_alone(spec)), False
     for group in together(lengths):
-        texts = sum(data.questions_per_image if view in _ASKING else 1 for view in group)
+        texts = sum(data.questions_per_image if view in names.ASKING else 1 for view in group)
         streams = _streams(spec)
         if group == (names.PLAIN,):
             streams = streams & alone or streams

@@ -93,6 +93,8 @@ def start_from(config: ConfigDict, path: str) -> None:
     sizing = ("image_size", "resize", "shorter_side", "side_multiple", "resample", "regions")
     for key in (*sizing, "question_length", "caption_length", "answer_length"):
         config.data[key] = stored.data[key]
+    if reads_regions(config.model):  # what was converted by an older version does not say how many
+        config.data.regions = config.data.regions or config.model.regions
 
 
 def read_parameters(path: str) -> tuple[dict[str, np.ndarray], ConfigDict, Vocabulary]:

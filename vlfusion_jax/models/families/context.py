@@ -6,6 +6,7 @@ from vlfusion_jax.core import names
 from vlfusion_jax.core.errors import UserError
 from vlfusion_jax.models.spec.heads import ClassHead
 from vlfusion_jax.models.spec.model import ModelSpec
+from vlfusion_jax.models.spec.streams import IMAGE, TEXT
 
 
 def with_context(spec: ModelSpec, width: int) -> ModelSpec:
@@ -14,9 +15,9 @@ def with_context(spec: ModelSpec, width: int) -> ModelSpec:
     Raises:
       UserError: the model has no fused vector.
     """
-    if not spec.pools:
+    if not spec.pools or not {TEXT, IMAGE} <= {each.stream for each in spec.inputs}:
         raise UserError(
-            "task context reads one vector of image and text, but the model pools none: choose another model.family "
+            "task context reads one vector of image and text, but the model has none: choose another model.family "
             "(albef with model.decoder_layers and vilt with model.prefix_lm write captions as well), or set "
             "tasks.context.weight=0."
         )
