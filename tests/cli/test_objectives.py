@@ -52,9 +52,7 @@ MOMENTUM = ["--config.tasks.itc.momentum=0.9", "--config.tasks.itc.queue=16", "-
 
 
 def test_momentum(config, tmp_path, capsys):
-    """All devices; then a run that starts from its parameters, and weights its tasks by uncertainty besides."""
-    arguments = ["train", f"--config={config}", *MOMENTUM]
-    assert main([*arguments, f"--workdir={tmp_path / 'first'}"]) == 0
+    assert main(["train", f"--config={config}", *MOMENTUM, f"--workdir={tmp_path / 'first'}"]) == 0
     shown = capsys.readouterr()
     for metric in ("itc_loss", "itc_accuracy", "caption_loss", "caption_accuracy", "mlm_loss"):
         assert metric in shown.out
@@ -63,6 +61,14 @@ def test_momentum(config, tmp_path, capsys):
     assert all(np.isfinite(value) for line in found.values() for value in line.values())
     assert set(found[1]) == {"itc_loss", "mlm_loss", "caption_loss"}
 
+
+@pytest.mark.slow
+def test_momentum_and_uncertainty_from_other_weights(config, tmp_path, capsys):
+    """A run that starts from the parameters of one with a momentum encoder, and weights its tasks besides."""
+    arguments = ["train", f"--config={config}", *MOMENTUM]
+    assert main([*arguments, f"--workdir={tmp_path / 'first'}"]) == 0
+    found = losses(tmp_path / "first")
+    capsys.readouterr()
     more = [f"--config.init_from={tmp_path / 'first'}", "--config.tasks.combine=uncertainty", "--config.train.steps=2"]
     assert main([*arguments, *more, f"--workdir={tmp_path / 'second'}"]) == 0
     assert "starting from the parameters of" in capsys.readouterr().err
