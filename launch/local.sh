@@ -38,8 +38,16 @@ trap 'kill -TERM "${!process[@]}" || true' INT TERM # each saves and stops
 status=0
 while ((${#process[@]})); do
   code=0
-  wait -n -p ended "${!process[@]}" || code=$?
-  [[ -n ${ended-} ]] || continue # a signal came, and the trap passed it on
+  wait -n -p ended "${!process[@]}" 2>/dev/null || code=$?
+  if [[ -z ${ended-} ]]; then
+    # Of processes that died at once bash tells `wait -n` of one and drops the others; `wait` still has their status.
+    for id in "${!process[@]}"; do
+      kill -0 "$id" 2>/dev/null || ended=$id
+    done
+    [[ -n ${ended-} ]] || continue # a signal came, and the trap passed it on
+    code=0
+    wait "$ended" || code=$?
+  fi
   if ((code && !status)); then
     status=$code
     who="local.sh: process ${process[$ended]} of $processes"

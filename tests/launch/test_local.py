@@ -47,6 +47,18 @@ def test_one_of_four_is_killed(tmp_path, environment, train, losses, expected, v
     np.testing.assert_allclose([*found.values()], [*expected.values()], rtol=1e-5)
 
 
+def test_processes_that_die_at_once_are_all_seen(tmp_path, environment):
+    """As those do that notice the death of another one."""
+    program(tmp_path / "bin" / "vlfusion", "sleep 0.05; kill -ABRT $$")
+    settings = environment | {"PATH": f"{tmp_path / 'bin'}:{environment['PATH']}"}
+    for _ in range(6):
+        with running(["launch/local.sh", "--processes=12", "train"], tmp_path / "log", settings) as script:
+            assert script.wait(30) == 128 + signal.SIGABRT
+        said = (tmp_path / "log").read_text()
+        assert said.count("of 12 is lost, killed by SIGABRT") == 1
+        assert "no such job" not in said
+
+
 @pytest.mark.parametrize(
     ("words", "settings", "message"),
     [
