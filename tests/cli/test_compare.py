@@ -38,7 +38,7 @@ def cells(table):
 def test_two_configs_side_by_side_and_again(folder, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("VLFUSION_DATA", str(folder.parent))
     out = tmp_path / "out"
-    command = ["compare", f"--configs={TWO}", f"--data={folder.name}", f"--out={out}", *FEW]
+    command = ["compare", f"--configs={TWO}", f"--data={folder.name}", f"--out={out}", *FEW, "--reach=0.5"]
 
     def interrupted(job, splits, workdir):
         def step(state, batch):
@@ -73,10 +73,11 @@ def test_two_configs_side_by_side_and_again(folder, tmp_path, capsys, monkeypatc
     assert set(table) == {"single_stream", "cross_attention", "question only"}
     assert table["question only"][0] == "66.7 %"  # four of six, see test_run.py
     for name in ("single_stream", "cross_attention"):
-        accuracy, parameters, flops, speed, seconds = table[name]
+        accuracy, parameters, flops, speed, seconds, reached = table[name]
         lines = read_metrics(out / name)
         assert accuracy == f"{100 * lines[-1]['eval/accuracy']:.1f} %"
         assert lines[-1]["step"] == 3
+        assert reached == ("3" if lines[-1]["eval/accuracy"] >= 0.5 else "never")
         assert seconds == f"{lines[-2]['time/clock']:.0f}"
         assert int(parameters.replace(",", "")) > 10_000
         assert float(flops) > 0
